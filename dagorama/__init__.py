@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from dagorama.serializer import register_definition
     from dagorama.settings import acting_as
     from dagorama.states import InstanceState, NodeState
+    from dagorama.storing import put, put_async
     from dagorama.why import Reason, Why
 
 __all__ = [
@@ -198,6 +199,8 @@ __all__ = [
     "node_options",
     "prune",
     "prune_async",
+    "put",
+    "put_async",
     "queues",
     "queues_async",
     "register_definition",
@@ -292,6 +295,8 @@ _MODULES = {
     "node_options": "call_options",
     "prune": "looking.pruning",
     "prune_async": "looking.pruning",
+    "put": "storing",
+    "put_async": "storing",
     "queues": "looking.lists",
     "queues_async": "looking.lists",
     "register_definition": "serializer",

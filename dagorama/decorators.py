@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from time import monotonic
 from typing import Any, Literal, NoReturn, TypeVar, cast, overload
 
@@ -32,6 +31,7 @@ from dagorama.calls.large import MemoryValues, TooLarge, ValueStore
 from dagorama.calls.limit_keys import LimitKeys
 from dagorama.calls.names import Definition, class_name
 from dagorama.calls.payload import Draft, Payload, draft_arguments, encode, keep_whole, too_large
+from dagorama.calls.placeholders import STORED
 from dagorama.calls.release import release_of, version_in
 from dagorama.calls.showing import parameters_of, show_arguments
 from dagorama.client.shortened import shortened
@@ -44,18 +44,16 @@ from dagorama.inspection import CallRules
 from dagorama.instance.handle import definition_of, id_of
 from dagorama.instance.starting import Start, is_plain, start_of, take_start
 from dagorama.limits import Limit, checked_limits
-from dagorama.logging import get_logger
 from dagorama.models.promise import Arguments, new_promise, submitted_promise
 from dagorama.options import InstanceOptions, check_encodable, checked_seconds, current_options
 from dagorama.retry import RetryConfiguration
 from dagorama.running.belonging import check_is_no_child, check_process
 from dagorama.running.inline import InlineCall
+from dagorama.running.standing import tell_if_loop_stood
 from dagorama.running.unawaited import remembered
 from dagorama.settings import should_run_inline, should_show_inputs
 
 F = TypeVar("F", bound=Callable[..., object])
-#: An event loop that stands still for so long while a call is made is told of, in seconds.
-LOOP_STOOD_S = 1.0
 
 Args = tuple[object, ...]
 Kwargs = dict[str, object]
@@ -338,10 +336,18 @@ class _Captor:
             "@dagorama() has to pass self on"
         )
 
-    def capture(self, instance: DAGInstance[Any], args: Args, kwargs: Kwargs, scope: Scope | None) -> CapturedCall:
+    def capture(
+        self,
+        instance: DAGInstance[Any],
+        args: Args,
+        kwargs: Kwargs,
+        scope: Scope | None,
+        kept: list[object] | None = None,
+    ) -> CapturedCall:
         """Make a node to be of a call whose arguments are right, and have the large values in them stored.
 
-        `scope` is that of the running node which makes the call.
+        `scope` is that of the running node which makes the call. Without one the values are kept for as long as the
+        object that is added to `kept`.
         """
         own = chosen_options()
         spec = self.spec_of(instance, None if scope is None else scope.store, own)
@@ -355,7 +361,10 @@ class _Captor:
                 return captured_call((new_id(), spec, *taken, (), "", ""))
             return self.captured(spec, taken, args, kwargs, own)
         large = cast(Draft, taken)
-        return self.captured(spec, self.keep_for(scope, large, args, kwargs), args, kwargs, own, large.beginning())
+        payload = self.keep_for(scope, large, args, kwargs)
+        if kept is not None:
+            kept.append(large)
+        return self.captured(spec, payload, args, kwargs, own, large.beginning())
 
     def spec_of(
         self, instance: DAGInstance[Any], store: ValueStore | None, own: NodeOptions | None = None
@@ -384,7 +393,8 @@ class _Captor:
         arguments, dependency_ids = payload
         limit_keys = self.limits.of_call(spec.name, args, kwargs) if self.limits else ()
         # One that needs values which are not there yet is left to the worker.
-        label = self.labels.of_call(args, kwargs, may_wait=bool(dependency_ids)) if self.labels else ""
+        may_wait = bool(dependency_ids) or STORED in arguments
+        label = self.labels.of_call(args, kwargs, may_wait=may_wait) if self.labels else ""
         if own is not None:
             limit_keys = limit_keys if own.limits is None else self.own.limit_keys(own, spec.name, args, kwargs)
             label = label if own.label is None else own.label
@@ -454,14 +464,20 @@ class _Captor:
         return taken.keep(_store(store), lambda: self._parts(args, kwargs))
 
     def keep_for(self, scope: Scope | None, taken: Draft, args: Args, kwargs: Kwargs) -> Payload:
-        """Do as `keep`; the values of a running node stay stored until it is reported."""
+        """Do as `keep`; the values of a running node stay stored until it is reported, others as long as the draft."""
         store = _store(None if scope is None else scope.store)
         began_at = monotonic()
         payload = self.keep(taken, args, kwargs, store)
-        if scope is not None and scope.node is not None:
+        if scope is None or scope.node is None:
+            store.hold(taken, payload.data)
+        else:
             store.hold(scope.node, payload.data)
-            if monotonic() - began_at > LOOP_STOOD_S:
-                _tell_if_loop_stood(self.fn.__qualname__, monotonic() - began_at)
+            name = self.fn.__qualname__
+            tell_if_loop_stood(
+                f"called {name} with large values",
+                monotonic() - began_at,
+                f"`await asyncio.to_thread(self.{name.rpartition('.')[2]}, ...)` makes the same call",
+            )
         return payload
 
     def _parts(self, args: Args, kwargs: Kwargs) -> dict[str, object]:
@@ -482,19 +498,6 @@ class _Captor:
         except TooLarge as error:
             raise too_large(error, f"the arguments that {class_name(kind)} was made with") from None
         return self.options.spec(self.fn, kind, arguments, name, construction.release)
-
-
-def _tell_if_loop_stood(name: str, stood_s: float) -> None:
-    """Log that the event loop of this thread stood still, with the way out; nothing where it has none."""
-    from asyncio import get_running_loop
-
-    with suppress(RuntimeError):
-        get_running_loop()
-        get_logger().warning(
-            "an asynchronous node called %s with large values, and the event loop stood still for %.1f s while they "
-            "were stored; `await asyncio.to_thread(self.%s, ...)` makes the same call, and lets other nodes go on",
-            *(name, stood_s, name.rpartition(".")[2]),
-        )
 
 
 def _store(store: ValueStore | None) -> ValueStore:
@@ -538,14 +541,15 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
                 return fn(*args, **kwargs)
             rules.check(args, kwargs)
         scope = _scope_of(instance, name)
-        if scope is None:
-            if should_run_inline():
-                return captor.capture_inline(instance, args, kwargs, chosen_options()).run()
-            take_state(definition_of(instance))
-        captured = captor.capture(instance, args, kwargs, scope)
         if scope is not None:
+            captured = captor.capture(instance, args, kwargs, scope)
             scope.calls.append(captured)
             return new_promise(captured[0], captured[1].name, _OF_A_NODE)
+        if should_run_inline():
+            return captor.capture_inline(instance, args, kwargs, chosen_options()).run()
+        take_state(definition_of(instance))
+        kept: list[object] = []
+        captured = captor.capture(instance, args, kwargs, None, kept)
         tell_if_edited(fn, type(definition_of(instance)), captured.function.name)
         from dagorama.client.broker import submit
 
@@ -591,7 +595,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         if type(taken) is not Payload:
             from dagorama.client.steps import run_in_thread
 
-            large = cast(Draft, taken)
+            large = cast(Draft, taken)  # it lives until the call is committed, and as long its values are kept
             beginning = large.beginning()
             taken = await run_in_thread(captor.keep_for, scope, large, args, kwargs)
         captured = captor.captured(spec, taken, args, kwargs, own, beginning)

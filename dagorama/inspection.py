@@ -15,7 +15,7 @@ from types import FunctionType, ModuleType
 from uuid import UUID
 
 from dagorama.calls.pickling import PROTOCOL
-from dagorama.models.promise import DAGPromise, Promise, base_of, node_id_of, part_of
+from dagorama.models.promise import DAGPromise, NodePromise, base_of, node_id_of, part_of
 
 #: Objects of exactly these types never need to be tried.
 PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, bytearray, list, tuple, set, frozenset, dict})
@@ -34,7 +34,7 @@ class _TakeApart(pickle.Pickler):
 
     def persistent_id(self, obj: object) -> int | None:
         """Return the place among the kept objects, or None for one that is taken apart."""
-        if type(obj) in PLAIN or not (isinstance(obj, (Promise, *BY_NAME)) or not _reduces(obj)):
+        if type(obj) in PLAIN or not (isinstance(obj, (NodePromise, *BY_NAME)) or not _reduces(obj)):
             return None
         self.kept.append(obj)
         return len(self.kept) - 1
@@ -67,7 +67,7 @@ def find_promises(obj: object) -> list[DAGPromise]:
     """Return the promises in an object, at any depth, in order; of a lifted promise, the one of the whole value."""
     parts = _TakeApart(io.BytesIO())
     parts.dump(obj)
-    return [base_of(part) for part in parts.kept if isinstance(part, Promise)]
+    return [base_of(part) for part in parts.kept if isinstance(part, NodePromise)]
 
 
 def map_promises(obj: object, fn: Callable[[DAGPromise], object]) -> object:
@@ -81,7 +81,7 @@ def map_promises(obj: object, fn: Callable[[DAGPromise], object]) -> object:
     buffer.seek(0)
 
     def replace(part: object) -> object:
-        return part_of(part, fn(base_of(part))) if isinstance(part, Promise) else part
+        return part_of(part, fn(base_of(part))) if isinstance(part, NodePromise) else part
 
     return _PutTogether(buffer, parts.kept, replace).load()
 

@@ -11,8 +11,8 @@ from dagorama.calls.class_state import set_from_outside, travels
 from dagorama.calls.large import ValueStore
 from dagorama.calls.names import Definition, class_name, registered
 from dagorama.calls.payload import Payload, decode, encode, encode_if_possible, no_promises
+from dagorama.calls.placeholders import note_stored
 from dagorama.calls.plain_data import Shape, has_changed, shape_of, state_of
-from dagorama.calls.references import is_referring
 from dagorama.errors import PayloadError
 
 #: A definition of some class.
@@ -64,13 +64,7 @@ class Construction:
     def changed(self, changes: Changes) -> Construction:
         """Return how a definition is made that was changed since it was made like this one."""
         name = class_name(self.definition_class)
-        if is_referring(self.arguments()):  # a payload inside of another has nobody who keeps what it refers to
-            raise PayloadError(
-                what=f"what was set in {name}",
-                problem="in this node the definition was made with large arguments, and cannot be changed",
-                way_out="Make a new definition, and start that.",
-            )
-        content = (self.arguments(), changes.written, changes.deleted)
+        content = (_Within(self.arguments()), changes.written, changes.deleted)
         taken = encode_if_possible(content)
         if taken is None or taken.promise_ids:
             for attribute, value in changes.written.items():
@@ -82,7 +76,19 @@ class Construction:
     def __reduce__(self) -> tuple[object, ...]:
         """Leave the specs behind when the definition is pickled: they belong to this process."""
         call = (self.args, self.kwargs) if self._payload is None else ((), None)
+        note_stored(self._payload or b"")
         return Construction, (self.definition_class, *call, self._payload)
+
+
+class _Within:
+    """Pickles as the bytes of a payload that is a part of another."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+
+    def __reduce__(self) -> tuple[object, ...]:
+        note_stored(self._payload)
+        return bytes, (self._payload,)
 
 
 def _encoded(value: object, what: str, name: str) -> bytes:

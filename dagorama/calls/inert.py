@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from dagorama.calls.placeholders import MODULE, STORED
 from dagorama.calls.references import (
     ORDER_BYTES_MAX,
     BadReferences,
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: So many opcodes are read; what comes after them is cut.
 _OPCODES_MAX = 20_000
+#: So deep values are read that were put, one within the other.
+_DEPTH_MAX = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -85,8 +87,11 @@ _MARK = object()
 class _Stack:
     """The stack and the memo of pickle's machine."""
 
-    def __init__(self, buffers: Iterable[object] = ()) -> None:
+    def __init__(self, buffers: Iterable[object], budget: Iterator[int], depth: int = 0) -> None:
+        """Read one opcode for each that `budget` gives. `depth` is that of the payload, within others."""
         self.stack: list[object] = []
+        self._budget = budget
+        self._depth = depth
         self._buffers = iter(buffers)
         self._memo: dict[int, object] = {}
 
@@ -156,10 +161,35 @@ class _Stack:
         return [self.pop(), value]
 
     def make(self, *, is_new: bool = False, with_kwargs: bool = False) -> None:
-        """Note a call."""
+        """Note a call; for that of a value which was put, read the value."""
         kwargs = self.pop() if with_kwargs else None
         args = self.pop()
-        self.stack.append(Made(self.pop(), args, kwargs, is_new))
+        function = self.pop()
+        payload = _put_payload(function, args)
+        value = Made(function, args, kwargs, is_new) if payload is None else self._value_in(payload)
+        self.stack.append(value)
+
+    def _value_in(self, payload: bytes) -> object:
+        """Return the value of a payload within this one."""
+        pickle, buffers = _pickle_in(payload)
+        if self._depth >= _DEPTH_MAX or not pickle:
+            return Unknown()
+        within = _Stack(buffers, self._budget, self._depth + 1)
+        within.read(pickle)
+        return within.end()[0] if within.stack else Unknown()
+
+    def read(self, data: bytes) -> bool:
+        """Do what the opcodes of a pickle say; return whether they were all there."""
+        is_whole = False
+        try:
+            for opcode, arg, _ in _opcodes(data):
+                if next(self._budget, None) is None:
+                    return False
+                self.step(opcode.name, arg)
+                is_whole = opcode.name == "STOP"
+        except Exception:  # whatever is wrong with the data, the answer is what came before
+            return False
+        return is_whole
 
     def make_from_mark(self, function: object = None) -> None:
         """Note a call of protocol 0, whose class and arguments come after a mark."""
@@ -236,6 +266,14 @@ _FROM_MARK = {"LIST": "list", "TUPLE": "tuple", "FROZENSET": "frozenset"}
 _NOTHING = frozenset({"PROTO", "FRAME", "READONLY_BUFFER", "STOP"})
 
 
+def _put_payload(function: object, args: object) -> bytes | None:
+    """Return the payload of a value that was put, where a call stands for one."""
+    if not (isinstance(function, Global) and function.module == MODULE and function.name.encode() == STORED):
+        return None
+    payload = args.items[0] if isinstance(args, Items) and len(args.items) == 1 else None
+    return payload if isinstance(payload, bytes) else None
+
+
 def _two(arg: str) -> tuple[str, str]:
     module, _, name = arg.partition(" ")
     return module[:200], name[:200]
@@ -253,14 +291,8 @@ def read_inert(data: bytes) -> tuple[list[object], bool]:
     nothing, whatever the data is.
     """
     data, buffers = _pickle_in(data)
-    machine = _Stack(buffers)
-    is_whole = False
-    try:
-        for opcode, arg, _ in islice(_opcodes(data), _OPCODES_MAX):
-            machine.step(opcode.name, arg)
-            is_whole = opcode.name == "STOP"
-    except Exception:  # whatever is wrong with the data, the answer is what came before
-        is_whole = False
+    machine = _Stack(buffers, iter(range(_OPCODES_MAX)))
+    is_whole = machine.read(data)
     if is_whole and len(machine.stack) == 1 and machine.stack[0] is not _MARK:
         return machine.stack, True
     return machine.end(), False

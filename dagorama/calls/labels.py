@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from dagorama.calls.misuse import has_promise
 from dagorama.calls.payload import encode_if_possible
+from dagorama.calls.placeholders import STORED
 
 #: Longer ones lose their middle.
 LABEL_CHARS_MAX = 200
@@ -129,13 +130,13 @@ def _reader(name: str, argument: str) -> Callable[[Any], Any] | None:
 
 
 def _waits(value: object) -> bool:
-    """Return whether a value has promises in it."""
+    """Return whether a value has promises in it, of nodes or of what was put."""
     if type(value) in _ATOMS:
         return False
     if has_promise(value):
         return True
     payload = encode_if_possible(value)
-    return payload is not None and bool(payload.promise_ids)
+    return payload is not None and (bool(payload.promise_ids) or STORED in payload.data)
 
 
 def _shown(field: _Field, args: Sequence[object]) -> str:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from dagorama.calls.pickling import Buffer, size_of
 from dagorama.calls.references import Reference
+from dagorama.errors import PayloadError
 
 #: A payload, and each buffer in it, may have so many bytes; `DAGORAMA_INLINE_MAX` sets another number.
 INLINE_MAX = 64 * 1024
@@ -90,9 +91,28 @@ class ValueStore(Protocol):
         """
         ...
 
-    def hold(self, owner: object, payload: bytes) -> None:
-        """Keep the values that a payload refers to for as long as `owner` lives, though nothing that is stored does."""
+    def confirm(self, references: Sequence[Reference], what: str) -> None:
+        """Make sure that values which were put are stored, and stay so for a while.
+
+        Raises `PayloadError`, naming `what` needs them, for one that is gone, and what `put` raises.
+        """
         ...
+
+    def hold(self, owner: object, payload: bytes, *, at_once: bool = False) -> None:
+        """Keep the values that a payload refers to for as long as `owner` lives, though nothing that is stored does.
+
+        Values that were not stored just now are to be asked for `at_once`.
+        """
+        ...
+
+
+def put_is_gone(reference: Reference, what: str) -> PayloadError:
+    """Make the error of a value that was put, and that the store has not, or not any more."""
+    return PayloadError(
+        what=what,
+        problem=f"the store of the broker does not have the value {reference}, which was put",
+        way_out="Put it again, with this broker: it is kept while an instance uses it, or a program has its promise.",
+    )
 
 
 class MemoryValues:
@@ -120,8 +140,15 @@ class MemoryValues:
 
     def get(self, references: Sequence[Reference], what: str, *, as_bytes: bool = False) -> Sequence[Buffer]:
         """Return values as they are kept."""
+        self.confirm(references, what)
         values = [self._values[reference.digest] for reference in references]
         return values if as_bytes else [memoryview(value) for value in values]
 
-    def hold(self, owner: object, payload: bytes) -> None:
+    def confirm(self, references: Sequence[Reference], what: str) -> None:
+        """Raise `PayloadError` for a value that was put elsewhere."""
+        for reference in references:
+            if reference.digest not in self._values:
+                raise put_is_gone(reference, what)
+
+    def hold(self, owner: object, payload: bytes, *, at_once: bool = False) -> None:
         """Do nothing: all values are kept."""

@@ -21,11 +21,14 @@ from uuid import UUID
 from dagorama.calls.json_form import BEGIN, JsonText
 from dagorama.calls.large import INLINE_MIN, Content, NoStore, TooLarge, ValueStore, inline_max
 from dagorama.calls.pickling import PROTOCOL, Buffer, Copying, Pickling, Pieces, are_bytes, size_of, unpickled
-from dagorama.calls.placeholders import MARK, SOME_ARE_KEYS, exchange
+from dagorama.calls.placeholders import MARK, SOME_ARE_KEYS, SOME_ARE_STORED, exchange
 from dagorama.calls.promise_keys import dump_with_keys, dumps_with_keys
 from dagorama.calls.references import (
     ORDER_BYTES_MAX,
+    REFERENCES_MAX,
+    REFERENCES_MAX_OF_BROKER,
     BadReferences,
+    Reference,
     is_referring,
     read_order,
     read_references,
@@ -90,12 +93,20 @@ def encode(value: object, *, what: str) -> Payload:
 class Draft:
     """A value that is pickled, with parts that are too large for a payload and have to be stored first."""
 
-    def __init__(self, pieces: Pieces, promise_ids: tuple[bytes, ...], value: object, what: str) -> None:
-        """Keep the value as it is: it may not be changed before `keep`."""
+    def __init__(
+        self,
+        pieces: Pieces,
+        promise_ids: tuple[bytes, ...],
+        value: object,
+        what: str,
+        stored: Sequence[Reference] = (),
+    ) -> None:
+        """Keep the value as it is: it may not be changed before `keep`. It needs values that are `stored` already."""
         self._pieces = pieces
         self._promise_ids = promise_ids
         self._value = value
         self._what = what
+        self._stored = stored
 
     def beginning(self) -> bytes:
         """Return the beginning of the pickle, where it is too large for the payload; else nothing."""
@@ -107,22 +118,33 @@ class Draft:
         """Store what is large; return the payload that refers to it.
 
         `parts` names the parts of the value as people know them. Raises `PayloadError` for what is over a limit, naming
-        the part, and what the store raises.
+        the part, for what was put and is not stored any more, and what the store raises.
         """
         try:
             return Payload(self._kept(store), self._promise_ids)
         except NoStore:
+            if self._stored:
+                raise PayloadError(
+                    what=self._what,
+                    problem="it needs a value that was put, and this broker, of an earlier version, has no store",
+                    way_out="Put the value where this broker is the one that is asked.",
+                ) from None
             return encode(self._value, what=self._what)
         except TooLarge as error:
             raise self._too_large(error, parts) from None
 
     def _kept(self, store: ValueStore) -> bytes:
+        if self._stored:
+            _check_count(len(self._stored), self._what)
+            store.confirm(self._stored, self._what)
         references = store.put([Content([buffer], is_object=True) for buffer in self._pieces.buffers])
         distinct = list(dict.fromkeys(references))
         stream = self._pieces.stream
         if len(distinct) < len(references):
             places = {reference: place for place, reference in enumerate(distinct)}
             stream = [write_order([places[reference] for reference in references]), *stream]
+        # Buffers are the references from the first on: those after them are for the payloads of what was put.
+        distinct = list(dict.fromkeys([*distinct, *self._stored]))
         content = Content(stream)
         if content.size <= inline_max():
             return write_references(distinct, b"".join(stream))
@@ -152,15 +174,26 @@ def too_large(error: TooLarge, what: str, part: str = "") -> PayloadError:
     )
 
 
+def _check_count(count: int, what: str) -> None:
+    """Raise `PayloadError` for more values that were put than a payload refers to."""
+    if count + REFERENCES_MAX > REFERENCES_MAX_OF_BROKER:
+        raise PayloadError(
+            what=what,
+            problem=f"it needs {count} values that were put; the limit is {REFERENCES_MAX_OF_BROKER - REFERENCES_MAX}",
+            way_out="Put lists of them, or gather them in several nodes.",
+        )
+
+
 def keep_whole(data: bytes, store: Callable[[], ValueStore]) -> bytes:
     """Store a payload that is large as one value, and return the payload that refers to it; any other as it is.
 
     Raises `TooLarge`.
     """
-    if len(data) <= inline_max():
+    references, stream = read_references(data) if is_referring(data) else ((), data)
+    if stream is None or len(stream) <= inline_max():
         return data
     try:
-        return write_references(store().put([Content([data])]), None)
+        return write_references([*references, *store().put([Content([stream])])], None)
     except NoStore:
         return data
 
@@ -170,7 +203,7 @@ def draft(value: object, *, what: str) -> Payload | Draft:
     kind = type(value)
     if kind in _PLAIN and ((kind is not bytes and kind is not str) or len(cast(str, value)) < _SMALL_BYTES_MAX):
         return _payload((pickle.dumps(value, PROTOCOL), ()))
-    recorded: dict[bytes, None] = {}
+    recorded: dict[bytes, object] = {}
     try:
         pickling = _idle.pop()
     except IndexError:
@@ -182,7 +215,7 @@ def draft(value: object, *, what: str) -> Payload | Draft:
         pickling.dump(value)
         pieces = pickling.pieces
         is_small = len(pieces) == 1 and len(pieces[0]) <= _SMALL_BYTES_MAX and not pickling.buffers
-        if is_small and (not recorded or SOME_ARE_KEYS not in recorded):
+        if is_small and (not recorded or (SOME_ARE_KEYS not in recorded and SOME_ARE_STORED not in recorded)):
             data = pieces.pop()
             pickling.clear()
             if pickling.memory_bytes() <= _IDLE_BYTES_MAX:
@@ -209,7 +242,7 @@ def draft_arguments(args: tuple[object, ...], kwargs: dict[str, object], *, what
     return draft((args, kwargs), what=what)
 
 
-def _drafted(value: object, what: str, pickling: Pickling, recorded: dict[bytes, None]) -> Payload | Draft:
+def _drafted(value: object, what: str, pickling: Pickling, recorded: dict[bytes, object]) -> Payload | Draft:
     """Return what was pickled, once more where promises may be keys."""
     if SOME_ARE_KEYS in recorded:
         recorded.clear()
@@ -218,14 +251,20 @@ def _drafted(value: object, what: str, pickling: Pickling, recorded: dict[bytes,
         recorded.pop(SOME_ARE_KEYS, None)
     taken = pickling.take()
     pickling.clear()
+    stored = _stored_in(recorded)
     promise_ids = tuple(recorded)
     if not isinstance(taken, Pieces):
-        if len(taken) <= pickling.inline_max:
+        if len(taken) <= pickling.inline_max and not stored:
             return _payload((taken, promise_ids))
         taken = Pieces([taken], [])
-    elif not taken.buffers and sum(map(size_of, taken.stream)) <= pickling.inline_max:
+    elif not taken.buffers and not stored and sum(map(size_of, taken.stream)) <= pickling.inline_max:
         return _payload((b"".join(taken.stream), promise_ids))
-    return Draft(taken, promise_ids, value, what)
+    return Draft(taken, promise_ids, value, what, stored)
+
+
+def _stored_in(recorded: dict[bytes, object]) -> list[Reference]:
+    """Take the references of values that were put from among what was met."""
+    return list(cast("dict[Reference, None]", recorded.pop(SOME_ARE_STORED, {})))
 
 
 def _path_to(value: object, content: Content) -> str | None:
@@ -264,7 +303,7 @@ def _dumped(value: object) -> Payload:
     """Pickle a value; one with promises that may be keys with the check of those."""
     if type(value) in _PLAIN:
         return _payload((pickle.dumps(value, PROTOCOL), ()))
-    recorded: dict[bytes, None] = {}
+    recorded: dict[bytes, object] = {}
     outer = exchange.recorded
     exchange.recorded = recorded
     try:
@@ -275,7 +314,8 @@ def _dumped(value: object) -> Payload:
             recorded.clear()
             data = dumps_with_keys(value, PROTOCOL)
             recorded.pop(SOME_ARE_KEYS, None)
-        return Payload(data, tuple(recorded))
+        stored = _stored_in(recorded)
+        return Payload(write_references(stored, data) if stored else data, tuple(recorded))
     finally:
         exchange.recorded = outer
 
@@ -326,8 +366,8 @@ def _decode_referring(data: bytes, resolve: Callable[[bytes], object], what: str
     if not contents and bytes(memoryview(whole)[: len(BEGIN)]) == BEGIN:
         return JsonText(whole)
     buffers: Sequence[Buffer] = ()
-    outer = exchange.value_of
-    exchange.value_of = _asked_once(resolve)
+    outer = exchange.value_of, exchange.stored
+    exchange.value_of, exchange.stored = _asked_once(resolve), partial(_stored_value, store, what)
     try:
         whole, buffers = _ordered(whole, contents)
         return unpickled(whole, buffers)
@@ -336,7 +376,15 @@ def _decode_referring(data: bytes, resolve: Callable[[bytes], object], what: str
     except Exception as error:
         raise _cannot_decode(whole, what, error, True, buffers) from error
     finally:
-        exchange.value_of = outer
+        exchange.value_of, exchange.stored = outer
+
+
+def _stored_value(store: ValueStore, what: str, payload: bytes) -> object:
+    """Return a value that was put, for a payload that has it within."""
+    references, stream = read_references(payload)
+    as_bytes = stream is not None and are_bytes(stream, len(references))
+    contents = list(store.get(references, what, as_bytes=as_bytes))
+    return unpickled(*_ordered(contents.pop() if stream is None else stream, contents))
 
 
 def _ordered(stream: Buffer, contents: Sequence[Buffer]) -> tuple[Buffer, Sequence[Buffer]]:

@@ -6,11 +6,13 @@ All payloads that are stored have those names, so they must stay what they are.
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Callable, Iterable, Sized
 from itertools import islice
 from typing import cast
 
+from dagorama.calls.references import Reference, is_referring, read_references
 from dagorama.errors import PayloadError
 
 #: The module by which payloads name placeholders, and what a payload has where it names it.
@@ -19,6 +21,10 @@ MARK = MODULE.encode()
 
 #: Stands among the ids of promises that were met where some of them may be keys.
 SOME_ARE_KEYS = b""
+#: Stands among them where values were met that were put, with the references of these.
+SOME_ARE_STORED = b"\0"
+#: A payload has this where a value was met that was put, however small.
+STORED = b"stored_value"
 
 #: How many keys are shown of a mapping that has lost some, and how much of them.
 KEYS_SHOWN_MAX = 5
@@ -28,13 +34,23 @@ KEY_CHARS_MAX = 200
 class Exchange(threading.local):
     """The work of promises and placeholders in this thread at present: neither unless a payload is in the works."""
 
-    #: While encoding: the ids of the promises met so far, in order.
-    recorded: dict[bytes, None] | None = None
+    #: While encoding: the ids of the promises met so far, in order, and the marks above.
+    recorded: dict[bytes, object] | None = None
     #: While decoding: gives the value for an id.
     value_of: Callable[[bytes], object] | None = None
+    #: While decoding what refers to stored values: gives that of a payload within.
+    stored: Callable[[bytes], object] | None = None
 
 
 exchange = Exchange()
+
+
+def note_stored(payload: bytes) -> None:
+    """Have what is being encoded refer to the values that a payload within it refers to: only so they are kept."""
+    recorded = exchange.recorded
+    if recorded is not None and is_referring(payload):
+        met = cast("dict[Reference, None]", recorded.setdefault(SOME_ARE_STORED, {}))
+        met.update(dict.fromkeys(read_references(payload).references))
 
 
 def distinct_keys(mapping: Sized, count: int) -> None:
@@ -51,3 +67,19 @@ def distinct_keys(mapping: Sized, count: int) -> None:
 
 
 distinct_keys.__module__ = MODULE
+
+
+def stored_value(payload: bytes) -> object:
+    """Stand for a value that was put, which is encoded by itself: return it, each time another object."""
+    if not is_referring(payload):
+        return pickle.loads(payload)
+    if exchange.stored is None:
+        raise PayloadError(
+            what="a value that was put",
+            problem="it is stored by a broker, and none is asked here",
+            way_out="Ask for it by an instance, as with resolve().",
+        )
+    return exchange.stored(payload)
+
+
+stored_value.__module__ = MODULE

@@ -16,6 +16,8 @@ MARK = b"\x01values\x01"
 DIGEST_BYTES = 32
 #: So many references a payload has at most; the parts of a value that go beyond that stay in its stream.
 REFERENCES_MAX = 256
+#: So many a broker takes, with those of values that were put.
+REFERENCES_MAX_OF_BROKER = 10_000
 #: The places of as many buffers come in so many bytes at most.
 ORDER_BYTES_MAX = 1 + 2 + 2 * REFERENCES_MAX
 #: A size is smaller: it has to fit where sizes of files do.

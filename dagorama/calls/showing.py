@@ -307,6 +307,10 @@ class _Shower:
             self.write(", ..." if shown else _HIDDEN)
 
     def _show_made(self, made: Made, depth: int) -> None:
+        if (part := _stored_part(made)) is not None:
+            self.show(part[0], depth)
+            self.write(cut(escaped(part[1])))
+            return
         special = promise_in(made) or shown_specially(made)
         if special:
             self.write(cut(escaped(special)))
@@ -381,7 +385,19 @@ def promise_in(made: Made) -> str:
     node_id = args.items[0]
     if not isinstance(node_id, bytes):
         return ""
-    text = f"<node {node_id.hex()[-12:]}>"
+    return f"<node {node_id.hex()[-12:]}>" + _path_in(args)
+
+
+def _stored_part(made: Made) -> tuple[object, str] | None:
+    """Return a value that was put, and the path to the part of it that is meant; None for anything else."""
+    function, args = made.function, made.args
+    is_one = isinstance(function, Global) and (function.module, function.name) == (MODULE, "stored_part")
+    return (args.items[0], _path_in(args)) if is_one and isinstance(args, Items) and args.items else None
+
+
+def _path_in(args: Items) -> str:
+    """Return the path into a value as a text, empty where there is none."""
+    text = ""
     path = args.items[1] if len(args.items) > 1 else None
     for step in path.items if isinstance(path, Items) else ():
         if isinstance(step, Items) and len(step.items) == 2:

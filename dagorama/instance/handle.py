@@ -10,7 +10,7 @@ from uuid import UUID
 
 from dagorama.calls.names import Definition
 from dagorama.errors import BrokerRefused
-from dagorama.models.promise import Promise, node_id_of
+from dagorama.models.promise import NodePromise, node_id_of
 from dagorama.settings import should_run_inline
 
 
@@ -56,7 +56,7 @@ def node_id_in(value: object, who: str) -> bytes:
 
     `TypeError` or `ValueError` for what is none of these.
     """
-    if isinstance(value, Promise):
+    if isinstance(value, NodePromise):
         return node_id_of(value)
     if isinstance(value, NodeHandle):
         return value.id.bytes

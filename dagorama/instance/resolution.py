@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeVar, cast, overload
 
 from dagorama.calls.capture import current_scope
-from dagorama.calls.payload import decode, encode
+from dagorama.calls.payload import decode, encode, may_have_promises
+from dagorama.calls.references import is_referring
 from dagorama.client.shortened import shortened
 from dagorama.errors import DagoramaError, InstanceCancelled, NodeFailed, PromiseMisuse
 from dagorama.instance.handle import Handle, id_of
@@ -14,6 +15,7 @@ from dagorama.logging import get_logger
 from dagorama.models.promise import DAGPromise, node_id_of
 
 if TYPE_CHECKING:
+    from dagorama.calls.large import ValueStore
     from dagorama.client.steps import Deadline
 
 T = TypeVar("T")
@@ -45,7 +47,7 @@ def _value_now(instance: Handle, promise: T) -> T | None:
 
     data, node_ids = _wanted(promise)
     if not node_ids:
-        return promise
+        return cast(T, _filled(data, (), {})) if may_have_promises(data) else promise
     try:
         values = poll_values(id_of(instance), node_ids)
     except (NodeFailed, InstanceCancelled) as error:
@@ -79,13 +81,13 @@ async def _value_now_async(instance: Handle, promise: T) -> T | None:
 
     data, node_ids = _wanted(promise)
     if not node_ids:
-        return promise
+        return cast(T, await _filled_async(data, (), {})) if may_have_promises(data) else promise
     try:
         values = await poll_values_async(id_of(instance), node_ids)
     except (NodeFailed, InstanceCancelled) as error:
         get_logger().warning("%s", error)
         return None
-    return None if values is None else cast(T, _filled(data, node_ids, values))
+    return None if values is None else cast(T, await _filled_async(data, node_ids, values))
 
 
 def value_of(instance: Handle, promise: T, deadline: Deadline | None = None) -> T:
@@ -94,7 +96,7 @@ def value_of(instance: Handle, promise: T, deadline: Deadline | None = None) -> 
 
     data, node_ids = _wanted(promise)
     if not node_ids:
-        return promise
+        return cast(T, _filled(data, (), {})) if may_have_promises(data) else promise
     return cast(T, _filled(data, node_ids, wait_for_values(id_of(instance), node_ids, deadline)))
 
 
@@ -104,9 +106,9 @@ async def value_of_async(instance: Handle, promise: T, deadline: Deadline | None
 
     data, node_ids = _wanted(promise)
     if not node_ids:
-        return promise
+        return cast(T, await _filled_async(data, (), {})) if may_have_promises(data) else promise
     values = await wait_for_values_async(id_of(instance), node_ids, deadline)
-    return cast(T, _filled(data, node_ids, values))
+    return cast(T, await _filled_async(data, node_ids, values))
 
 
 def _wanted(promise: object) -> tuple[bytes, tuple[bytes, ...]]:
@@ -130,5 +132,23 @@ def _wanted(promise: object) -> tuple[bytes, tuple[bytes, ...]]:
 
 
 def _filled(data: bytes, node_ids: tuple[bytes, ...], values: Mapping[bytes, object]) -> object:
-    """Return what was to be resolved, with values in the place of promises."""
-    return decode(data, values.__getitem__) if data else values[node_ids[0]]
+    """Return what was to be resolved, with values in the place of promises, and fetch values that were put."""
+    if not data:
+        return values[node_ids[0]]
+    return decode(data, values.__getitem__, what="what is to be resolved", store=_store(data))
+
+
+async def _filled_async(data: bytes, node_ids: tuple[bytes, ...], values: Mapping[bytes, object]) -> object:
+    """Do what `_filled` does, without blocking the event loop while something is fetched."""
+    from dagorama.client.steps import run_in_thread
+
+    if not is_referring(data):
+        return _filled(data, node_ids, values)
+    return await run_in_thread(_filled, data, node_ids, values)
+
+
+def _store(data: bytes) -> ValueStore | None:
+    """Return the store of the broker that is asked; None for a payload that needs none."""
+    from dagorama.client.asking import broker
+
+    return broker().values() if is_referring(data) else None

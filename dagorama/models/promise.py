@@ -6,8 +6,8 @@ value is refused at once (`dagorama.calls.misuse`), because a promise that quiet
 on its way.
 
 While `dagorama.calls.payload` encodes, each promise that pickle meets leaves a *placeholder*: a call of `promised` or
-`lifted` below. Their names are part of every stored payload, so they must stay what and where they are; so must that
-of `distinct_keys`, which is had from elsewhere (`dagorama.calls.placeholders`).
+`lifted` below. Their names are part of every stored payload, so they must stay what and where they are; so must
+`stored_part`, and `distinct_keys` and `stored_value`, which are had from elsewhere (`dagorama.calls.placeholders`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from uuid import UUID
 from dagorama.calls.misuse import NoValue, refuse
 from dagorama.calls.placeholders import SOME_ARE_KEYS, exchange
 from dagorama.calls.placeholders import distinct_keys as distinct_keys
+from dagorama.calls.placeholders import stored_value as stored_value
 from dagorama.calls.questions import caller, takes_apart
 from dagorama.calls.references import is_referring, total_size
 from dagorama.errors import PayloadError
@@ -38,15 +39,14 @@ ARGUMENT_BYTES_MAX = 64 * 1024
 class Promise(NoValue):
     """The base of promises and of parts of them: they can be lifted, pickled, and not misused."""
 
-    __slots__ = ("_is_hashed", "_node_id")
+    __slots__ = ("_is_hashed",)
 
-    _node_id: bytes
     #: Whether it was hashed, as whatever is a key was, or a part of one.
     _is_hashed: bool
 
-    def __getitem__(self, key: object) -> LiftedPromise:
+    def __getitem__(self, key: object) -> Promise:
         """Promise the item of the value; for `...` the whole value, as a part."""
-        return _lift(self) if key is ... else _lift(self, (ITEM, key))
+        return self._lift() if key is ... else self._lift((ITEM, key))
 
     if not TYPE_CHECKING:
 
@@ -54,7 +54,24 @@ class Promise(NoValue):
             """Promise the attribute of the value. Private names are refused: mostly tools probe for those."""
             if name.startswith("_"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            return _lift(self, (ATTRIBUTE, name))
+            return self._lift((ATTRIBUTE, name))
+
+    def _lift(self, *steps: Step) -> Promise:
+        """Promise the part of the value to which `steps` lead."""
+        raise NotImplementedError
+
+
+class NodePromise(Promise):
+    """The promise of a node's value, or of a part of it."""
+
+    __slots__ = ("_node_id",)
+
+    _node_id: bytes
+
+    def _lift(self, *steps: Step) -> LiftedPromise:
+        """Promise the part of the value to which `steps` lead."""
+        path = self._path if isinstance(self, LiftedPromise) else ()
+        return LiftedPromise(base_of(self), (*path, *steps))
 
     def same(self, other: NoValue) -> bool:
         """Return whether both promise the same."""
@@ -74,7 +91,7 @@ class Arguments(Enum):
 
 
 @dataclass(init=False, repr=False, eq=False)
-class DAGPromise(Promise):
+class DAGPromise(NodePromise):
     """The promise of a node's value. `identifier` is the node's id; the rest is for people and may be missing.
 
     These three are to be had outside of nodes. To the code of a node, as in a part of a promise, they are what every
@@ -184,7 +201,7 @@ TAKE_FIELDS = "Write out the fields that you need: `{'part': order.part}` may ha
 setattr(DAGPromise, "__dataclass_fields__", _Fields(cast(Any, DAGPromise).__dataclass_fields__))  # noqa: B010
 
 
-class LiftedPromise(Promise):
+class LiftedPromise(NodePromise):
     """The promise of a part of a node's value. It costs no node: the part is taken where the value is used."""
 
     __slots__ = ("_base", "_path")
@@ -219,7 +236,7 @@ class LiftedPromise(Promise):
 
 
 #: The slot's own setter: `object.__new__` leaves the slots empty, and the dataclass's `__init__` wants a UUID.
-_set_node_id = Promise.__dict__["_node_id"].__set__
+_set_node_id = NodePromise.__dict__["_node_id"].__set__
 
 
 def new_promise(
@@ -242,7 +259,7 @@ def submitted_promise(node_id: bytes, function_name: str, arguments: bytes) -> D
     return promise
 
 
-def node_id_of(promise: Promise) -> bytes:
+def node_id_of(promise: NodePromise) -> bytes:
     """Return the id of the node whose value, or a part of it, is promised."""
     try:
         return promise._node_id
@@ -251,7 +268,7 @@ def node_id_of(promise: Promise) -> bytes:
         return promise._node_id
 
 
-def base_of(promise: Promise) -> DAGPromise:
+def base_of(promise: NodePromise) -> DAGPromise:
     """Return the promise of the whole value."""
     if isinstance(promise, LiftedPromise):
         return promise._base
@@ -259,15 +276,9 @@ def base_of(promise: Promise) -> DAGPromise:
     return promise
 
 
-def part_of(promise: Promise, value: object) -> object:
+def part_of(promise: NodePromise, value: object) -> object:
     """Return the promised part of the whole `value`."""
     return follow(value, promise._path, node_id_of(promise)) if isinstance(promise, LiftedPromise) else value
-
-
-def _lift(promise: Promise, *steps: Step) -> LiftedPromise:
-    """Promise the part of a value to which `steps` lead."""
-    path = promise._path if isinstance(promise, LiftedPromise) else ()
-    return LiftedPromise(base_of(promise), (*path, *steps))
 
 
 def shown(path: tuple[Step, ...]) -> str:
@@ -276,17 +287,21 @@ def shown(path: tuple[Step, ...]) -> str:
 
 
 def follow(value: object, path: tuple[Step, ...], node_id: bytes) -> object:
-    """Take the part of `value`, that of node `node_id`, to which `path` leads; `PayloadError` where there is none."""
+    """Take the part of `value` to which `path` leads; `PayloadError` where there is none.
+
+    It is the value of node `node_id`, or one that was put where that is empty.
+    """
     for done, (kind, key) in enumerate(path):
         try:
             # A promise has __getitem__ whatever its value; the value itself may turn out to have none.
             value = getattr(value, str(key)) if kind == ATTRIBUTE else value[key]  # type: ignore[index]
         except Exception as error:
+            whose = f"node {UUID(bytes=node_id)}" if node_id else "of a value that was put"
             raise PayloadError(
-                what=f"promise{shown(path)} (node {UUID(bytes=node_id)})",
+                what=f"promise{shown(path)} ({whose})",
                 problem=f"the value of promise{shown(path[:done])} is a {type(value).__qualname__}, "
                 f"and taking {shown(path[done : done + 1])} of it gave {type(error).__name__}: {error}",
-                way_out="Take only parts that the function's value has.",
+                way_out="Take only parts that the value has.",
             ) from error
     return value
 
@@ -301,3 +316,8 @@ def lifted(node_id: bytes, path: tuple[Step, ...]) -> object:
     """Stand for a lifted promise: return a part of the value while a payload is decoded."""
     value_of = exchange.value_of
     return LiftedPromise(new_promise(node_id), path) if value_of is None else follow(value_of(node_id), path, node_id)
+
+
+def stored_part(value: object, path: tuple[Step, ...]) -> object:
+    """Stand for a part of a value that was put."""
+    return follow(value, path, b"")

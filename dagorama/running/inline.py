@@ -208,12 +208,16 @@ class InlineCall:
 
     def _arrived(self, value: object) -> object:
         """Return the value as others get it. One that can't travel is no reason for another attempt."""
-        what = f"the result of {self.name}"
-        taken = draft(value, what=what)
-        if isinstance(taken, Payload):
-            return decode(taken.data, new_promise, what=what)
-        store = MemoryValues()
-        return decode(taken.keep(store).data, new_promise, what=what, store=store)
+        return arrived(value, f"the result of {self.name}")
+
+
+def arrived(value: object, what: str) -> object:
+    """Return a value as it is where it has travelled; `what` names it in the `PayloadError` of one that can't."""
+    taken = draft(value, what=what)
+    if isinstance(taken, Payload):
+        return decode(taken.data, new_promise, what=what)
+    store = MemoryValues()
+    return decode(taken.keep(store).data, new_promise, what=what, store=store)
 
 
 @contextmanager

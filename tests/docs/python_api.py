@@ -22,8 +22,8 @@ PAGE = ROOT / "docs" / "reference" / "python-api.md"
 SECTIONS = {
     "Writing a DAG": """DAGDefinition dagorama context NodeContext DAGPromise Limit StaticRetry ExponentialRetry
         register_definition""",
-    "Starting, waiting, changing": """instance_options node_options DAGInstance resolve resolve_async attach
-        generate_instance_id""",
+    "Starting, waiting, changing": """instance_options node_options DAGInstance resolve resolve_async put put_async
+        attach generate_instance_id""",
     "Looking": """instances find find_async Instance Node Listing ListPage InstanceProgress FunctionProgress
         InstanceShape ShapeGroup ShapeEdge InstanceTimes Attempt Failure Log LogPage LogLine LogGap Why Reason""",
     "Watching": """events Events EventPage Event InstanceEvent NodeEvent WorkerEvent EventsSkipped EventKind changes

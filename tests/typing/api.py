@@ -47,6 +47,8 @@ from dagorama import (
     instance_options,
     instances,
     node_options,
+    put,
+    put_async,
     queues,
     queues_async,
     resolve,
@@ -159,6 +161,10 @@ def use_plain() -> None:
     assert_type(resolve(instance, promise, wait_for_results=True), Counter[int])
     assert_type(resolve(instance, promise), Counter[int] | None)
     assert_type(resolve(instance, promise.most_common(1)), list[tuple[int, int]] | None)
+    assert_type(put(4), int)
+    assert_type(put({"a": [b"x"]}), dict[str, list[bytes]])
+    assert_type(resolve(instance, put("x")), str | None)
+    Plain(put(2))(put(4), label=put("x"))
     assert_type(DAGInstance(generate_instance_id(), Plain(2)), DAGInstance[Counter[int]])
     assert_type(attach(instance.instance_id, Plain(2)), DAGInstance[Counter[int]])
     assert_type(attach("id", Plain()).result(), Counter[int])
@@ -192,6 +198,8 @@ async def use_asynchronous() -> None:
     assert_type(instance, DAGInstance[str])
     assert_type(promise, str)
     assert_type(await instance.aresult(), str)
+    assert_type(await put_async("x"), str)
+    await Asynchronous()(await put_async("x"))
     assert_type(await attach("id", Asynchronous()).aresult(), str)
     await instance.acancel()
     await instance.apause()

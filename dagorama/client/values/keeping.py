@@ -1,16 +1,19 @@
 """Values that are stored and that nothing refers to yet: a broker drops them after a while, unless somebody asks.
 
-A node may put a value early, and report hours later. Until then the process asks for it now and then.
+A node may put a value early, and report hours later; a program may put one, and start instances with it all day.
+Until then the process asks for it now and then.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from time import sleep
 from weakref import WeakKeyDictionary
 
 from dagorama.logging import get_logger
+
+#: Where the broker did not answer it is asked again after so long, and then after twice as long each time.
+AGAIN_S = 15.0
 
 
 class Keeper:
@@ -24,19 +27,26 @@ class Keeper:
         self._lock = threading.Lock()
         self._digests: WeakKeyDictionary[object, dict[bytes, None]] = WeakKeyDictionary()
         self._is_asking = False
+        #: Set where values are to be asked for at once.
+        self._hurries = threading.Event()
 
-    def hold(self, owner: object, digests: Iterable[bytes]) -> None:
-        """Keep values until `owner` is gone."""
+    def hold(self, owner: object, digests: Iterable[bytes], *, at_once: bool = False) -> None:
+        """Keep values until `owner` is gone. With `at_once` ask for them without a pause first."""
         with self._lock:
             self._digests.setdefault(owner, {}).update(dict.fromkeys(digests))
+            if at_once:
+                self._hurries.set()
             if self._is_asking:
                 return
             self._is_asking = True
         threading.Thread(target=self._keep_asking, name="dagorama-values-kept", daemon=True).start()
 
     def _keep_asking(self) -> None:
+        pause_s = self._pause_s()
+        again_s = AGAIN_S
         while True:
-            sleep(self._pause_s())
+            self._hurries.wait(pause_s)
+            self._hurries.clear()
             with self._lock:
                 held = {digest for digests in list(self._digests.values()) for digest in digests}
                 if not held:
@@ -44,7 +54,7 @@ class Keeper:
                     return
             try:
                 self._ask(sorted(held))
-            except (
-                Exception
-            ) as error:  # the next time it may go well; a value that is lost is asked for with the report
+                pause_s, again_s = self._pause_s(), AGAIN_S
+            except Exception as error:  # a value that is lost meanwhile is asked for with the report, or the start
                 get_logger().warning("the broker could not be asked to keep %d values: %s", len(held), error)
+                pause_s, again_s = min(again_s, self._pause_s()), 2 * again_s

@@ -17,7 +17,7 @@ from mmap import mmap
 from pathlib import Path
 from time import monotonic
 
-from dagorama.calls.large import Content, NoStore, TooLarge
+from dagorama.calls.large import Content, NoStore, TooLarge, put_is_gone
 from dagorama.calls.pickling import Buffer
 from dagorama.calls.references import Reference, is_referring, read_references
 from dagorama.client.values.cache import Cache, cache_bytes_max, cache_directory
@@ -37,6 +37,10 @@ from dagorama.logging import get_logger
 SURE_S, _SURE_MAX = 20 * 60.0, 10_000
 #: So long the layout of the store is taken for what it was: the broker may restart with another.
 DESCRIBED_S = 60.0
+
+
+class _Owner:
+    """Values are kept for as long as one lives."""
 
 
 class RemoteValues:
@@ -85,7 +89,23 @@ class RemoteValues:
         for content in contents:
             if description.value_bytes_max and content.size > description.value_bytes_max:
                 raise TooLarge(content, description.value_bytes_max)
-        return [self._put(content) for content in contents]
+        references: list[Reference] = []
+        while_others_come = _Owner()
+        for content in contents:
+            references.append(self._put(content))
+            if len(references) < len(contents):
+                self._keeper.hold(while_others_come, [references[-1].digest])
+        return references
+
+    def confirm(self, references: Sequence[Reference], what: str) -> None:
+        """Ask for the values that are not surely there; see `ValueStore`. One that is at hand here is stored anew."""
+        self._description()  # raises `NoStore`
+        unsure = {reference.digest: reference for reference in references if not self._is_there(reference)}
+        for digest in self._wire.find(list(unsure)):
+            if not self._put_anew(digest):
+                raise put_is_gone(unsure[digest], what)
+        for reference in unsure.values():
+            self._is_sure(reference)
 
     def put_again(self, digests: Sequence[bytes]) -> None:
         """Store values anew that the store has lost; raise `PayloadError` for one that is not at hand any more."""
@@ -96,7 +116,7 @@ class RemoteValues:
                 what="a payload that was stored in part",
                 problem=f"the store of the broker has lost the value {gone[0].hex()[:16]}..., and it is not at hand "
                 "here any more",
-                way_out="Make the call again, or run the node again.",
+                way_out="Put it again, make the call again, or run the node again.",
             )
 
     def _put_anew(self, digest: bytes) -> bool:
@@ -109,13 +129,15 @@ class RemoteValues:
             self._put(Content([at_hand]))
         return at_hand is not None
 
-    def hold(self, owner: object, payload: bytes) -> None:
+    def hold(self, owner: object, payload: bytes, *, at_once: bool = False) -> None:
         """Keep the values that a payload refers to; see `ValueStore`."""
         if is_referring(payload):
-            self._keeper.hold(owner, [digest for digest, _ in read_references(payload).references])
+            digests = [digest for digest, _ in read_references(payload).references]
+            self._keeper.hold(owner, digests, at_once=at_once)
 
     def _ask_for(self, digests: Sequence[bytes]) -> None:
         """Have the store keep values for another while; one that it has lost is stored anew, if it is at hand."""
+        self._description()  # says for how long that is
         for digest in self._wire.find(digests):
             self._put_anew(digest)
 
@@ -173,13 +195,17 @@ class RemoteValues:
 
     def _has(self, reference: Reference) -> bool:
         """Return whether the store has a value, and keeps it for a while."""
-        known_at = self._sure.get(reference.digest)
-        if known_at is not None and known_at + self._sure_s() > monotonic():
+        if self._is_there(reference):
             return True
         if self._wire.find([reference.digest], [reference.size]):
             return False
         self._is_sure(reference)
         return True
+
+    def _is_there(self, reference: Reference) -> bool:
+        """Return whether it is known without asking that the store has a value, and keeps it for a while."""
+        known_at = self._sure.get(reference.digest)
+        return known_at is not None and known_at + self._sure_s() > monotonic()
 
     def _is_sure(self, reference: Reference) -> None:
         now = monotonic()

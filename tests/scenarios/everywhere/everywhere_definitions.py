@@ -21,6 +21,7 @@ from dagorama.definition import DAGDefinition, resolve
 from dagorama.models.promise import DAGPromise
 from dagorama.node_context import context
 from dagorama.retry import ExponentialRetry, StaticRetry
+from dagorama.storing import put
 from tests.unit.library.containers import AROUND, Data
 
 AT_ONCE = StaticRetry(max_attempts=3, interval=0.005)
@@ -202,6 +203,17 @@ class Values(Nodes):
 
     def deep(self, depth: int) -> Any:
         return self.give(reduce(lambda inner, _: [inner], range(depth), cast(Any, self.give(0))))
+
+    def put_some(self, size: int) -> Any:
+        record: Any = put({"table": b"x" * size, "count": 3})
+        return [record, self.give([record, put("small")]), self.add(record["count"], 1), {put("k"): self.size(record)}]
+
+    def put_and_decide(self) -> Any:
+        return "yes" if put(0) else "no"
+
+    @dagorama()
+    def size(self, record: Any) -> int:
+        return len(record["table"])
 
     def decide(self) -> Any:
         return "yes" if self.give(0) else "no"

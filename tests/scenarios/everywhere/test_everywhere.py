@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -22,6 +23,7 @@ import pytest
 
 from dagorama.definition import DAGDefinition, DAGInstance, generate_instance_id, resolve, resolve_async
 from dagorama.errors import NodeFailed
+from dagorama.storing import put, put_async
 from tests.scenarios.everywhere.everywhere_definitions import (
     Account,
     Base,
@@ -156,6 +158,15 @@ def resolve_part() -> object:
     instance = make_instance()
     value = instance.give({"a": [10, 20]})
     return [resolve(instance, value["a"][1], True), resolve(instance, value, True)]
+
+
+def put_outside(size: int) -> object:
+    """A value that is put once goes to calls, definitions and instances, and can be had back."""
+    table, length = put(b"t" * size), put(7)
+    twice = [start(Values(), "twice", [table, length])() for _ in range(2)]
+    later = asyncio.run(put_async([table]))
+    instance = make_instance()
+    return [*twice, start(Base(length), "show", length)(), resolve(instance, later), resolve(instance, table, True)]
 
 
 def resolve_after_the_end() -> object:
@@ -308,6 +319,20 @@ VALUES: list[Scenario] = [
         "deciding by a promise",
         start(Values(), "decide"),
         Fails("dagorama.errors:PromiseMisuse", r"deciding by truth .* needs a value.*"),
+        Differs(inline="no", because=INLINE_VALUES),
+    ),
+    *(
+        (
+            f"values of {size} bytes that a node puts",
+            start(Values(), "put_some", size),
+            [record, [record, "small"], 4, {"k": size}],
+        )
+        for size, record in ((size, {"table": b"x" * size, "count": 3}) for size in (10, 100_000))
+    ),
+    (
+        "deciding by a value that was put",
+        start(Values(), "put_and_decide"),
+        Fails("dagorama.errors:PromiseMisuse", r"deciding by truth .* needs a value, but <put int of .*"),
         Differs(inline="no", because=INLINE_VALUES),
     ),
     ("a call gives a promise", start(Values(), "is_promise"), True, Differs(inline=False, because=INLINE_VALUES)),
@@ -541,6 +566,14 @@ FROM_OUTSIDE: list[Scenario] = [
         {"a": [1, ("two",)], "two": {1}, "pair": Pair(1, Data("two"))},
     ),
     ("parts are resolved", resolve_part, [20, {"a": [10, 20]}]),
+    *(
+        (
+            f"values of {size} bytes put from outside",
+            partial(put_outside, size),
+            [[table, 7], [table, 7], "Base 7m 7", [table], table],
+        )
+        for size, table in ((size, b"t" * size) for size in (10, 100_000))
+    ),
     ("resolved again and again", resolve_after_the_end, [[0, 1, 2]] * 4),
     ("nothing to resolve", resolve_nothing, [True, True, None]),
     ("resolved on an event loop", resolve_on_a_loop, [1, 2, [2]]),

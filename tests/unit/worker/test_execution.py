@@ -11,13 +11,14 @@ from typing import Any, cast
 
 import pytest
 
-from dagorama import DAGDefinition, StaticRetry, dagorama, decorators
+from dagorama import DAGDefinition, StaticRetry, dagorama
 from dagorama.calls.capture import current_scope
 from dagorama.calls.large import Content, MemoryValues
 from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.calls.references import Reference, is_referring, read_references
 from dagorama.code.policy import CodeMismatch
 from dagorama.models.promise import new_promise
+from dagorama.running import standing
 from dagorama.running.belonging import follow_threads
 from dagorama.v1 import graph_pb2
 from dagorama.worker.kernel.states import State
@@ -429,7 +430,7 @@ class Keeping(MemoryValues):
             assert self._waits_for.wait(60), "nothing else went on"
         return super().put(contents)
 
-    def hold(self, owner: object, payload: bytes) -> None:
+    def hold(self, owner: object, payload: bytes, *, at_once: bool = False) -> None:
         """Note the values."""
         self.held.append((owner, {digest for digest, _ in read_references(payload).references}))
 
@@ -453,7 +454,7 @@ def test_a_call_that_stores_in_a_thread_lets_other_nodes_go_on(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And is the node's all the same. One that holds up the event loop for long is told of, with this way out."""
-    monkeypatch.setattr(decorators, "LOOP_STOOD_S", -1.0)
+    monkeypatch.setattr(standing, "LOOP_STOOD_S", -1.0)
     begun.clear()
     others_go_on.clear()
     beside = node("pass_on_beside", 100_000, None)
