@@ -27,7 +27,7 @@ from dagorama.calls.class_attributes import decorated_in, node_name
 from dagorama.calls.construction import Construction, construction_of, take_state
 from dagorama.calls.ids import new_id
 from dagorama.calls.labels import Labels
-from dagorama.calls.large import MemoryValues, TooLarge, ValueStore
+from dagorama.calls.large import MemoryValues, TooLarge, ValueStore, asks_for
 from dagorama.calls.limit_keys import LimitKeys
 from dagorama.calls.names import Definition, class_name
 from dagorama.calls.payload import Draft, Payload, draft_arguments, encode, keep_whole, too_large
@@ -467,11 +467,11 @@ class _Captor:
         """Do as `keep`; the values of a running node stay stored until it is reported, others as long as the draft."""
         store = _store(None if scope is None else scope.store)
         began_at = monotonic()
-        payload = self.keep(taken, args, kwargs, store)
-        if scope is None or scope.node is None:
-            store.hold(taken, payload.data)
-        else:
-            store.hold(scope.node, payload.data)
+        node = None if scope is None else scope.node
+        with asks_for(b"" if node is None else node.node_id):
+            payload = self.keep(taken, args, kwargs, store)
+        store.hold(taken if node is None else node, payload.data)
+        if node is not None:
             name = self.fn.__qualname__
             tell_if_loop_stood(
                 f"called {name} with large values",

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TypeVar, cast
 
 from dagorama.calls.capture import Scope, current_scope
-from dagorama.calls.large import ValueStore
+from dagorama.calls.large import ValueStore, asks_for
 from dagorama.calls.misuse import NoValue
 from dagorama.calls.payload import Draft, Payload, draft
 from dagorama.calls.placeholders import SOME_ARE_KEYS, exchange, note_stored, stored_value
@@ -63,7 +63,8 @@ def _stored(value: object, scope: Scope | None) -> StoredPromise:
     if type(taken) is Payload:
         return StoredPromise(taken, type(value).__name__)
     store = scope.store if scope is not None and scope.store is not None else broker().values()
-    promise = StoredPromise(cast(Draft, taken).keep(store), type(value).__name__)
+    with asks_for(scope.node.node_id if scope is not None and scope.node is not None else b""):
+        promise = StoredPromise(cast(Draft, taken).keep(store), type(value).__name__)
     promise._hold(store)
     return promise
 

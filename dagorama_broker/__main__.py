@@ -175,6 +175,7 @@ async def serve(
     await logs.open()
     await values.open(journal.owner_id, is_used=bool(await host.read(_first_use, journal)))
     host.find_values, host.find_reported = values.whole, values.whole_now
+    host.store_wait = values.waiting.find
     gc.freeze()
     running = asyncio.create_task(host.run())
     collecting = asyncio.create_task(keep_collecting(values, partial(find_used, host)))

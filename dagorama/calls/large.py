@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pickle import PickleBuffer
 from typing import Protocol
 
@@ -71,6 +72,26 @@ class TooLarge(Exception):
 
 class NoStore(Exception):
     """The broker is of a version that has no store for large values."""
+
+
+class _Asking(threading.local):
+    """The node for which this thread stores and fetches values."""
+
+    node_id = b""
+
+
+#: The work of this thread at present.
+asking = _Asking()
+
+
+@contextmanager
+def asks_for(node_id: bytes) -> Iterator[None]:
+    """Have this thread store and fetch values for a node: a broker then tells that the node waits for its store."""
+    before, asking.node_id = asking.node_id, node_id
+    try:
+        yield
+    finally:
+        asking.node_id = before
 
 
 class ValueStore(Protocol):

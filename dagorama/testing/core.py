@@ -30,6 +30,7 @@ from dagorama_broker.core.model.stored import EndedInstance
 from dagorama_broker.core.model.values import AnnouncedDefinition, InstanceId, NodeId, WorkerId
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
+from dagorama_broker.core.why import StoreWait
 from dagorama_broker.logs.blocks import Arrival, Chunk
 from dagorama_broker.logs.store import LogStore
 from dagorama_broker.requests.answers import SettingInfo
@@ -96,6 +97,11 @@ class Core:
     def find_values(self) -> FindSizes:
         """Return a function that finds the sizes of large values."""
         return self.values.find_sizes
+
+    @property
+    def store_wait(self) -> Callable[[NodeId], StoreWait | None]:
+        """Return a function that finds no node which waits for large values: they are in memory."""
+        return lambda node_id: None
 
     @property
     def journal(self) -> MemoryJournal:

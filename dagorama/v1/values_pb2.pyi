@@ -11,6 +11,9 @@ stream follows. The broker reads no further than to the stream, which is the cli
 once in a payload.
 
 A digest is the SHA-256 of the value's bytes.
+
+A call that is made for a node may name it in its metadata, as `dagorama-node-bin`. While such calls end with
+RESOURCE_EXHAUSTED for want of room, or with UNAVAILABLE as the store is away, Why says that the node waits for it.
 """
 
 from collections import abc as _abc

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
 
@@ -34,6 +34,7 @@ class Kind(StrEnum):
 
     ENDED = "ended"  #: It is terminal; nothing holds it.
     RUNNING = "running"  #: A worker has it.
+    STORE = "store"  #: A worker has it, and waits for the store of values, which is full or away.
     WAITS_FOR = "waits_for"  #: Dependencies that have not completed.
     JOINS = "joins"  #: Promises that its function returned and that have not completed.
     AWAY = "away"  #: It must not run twice, and the worker that had it is not connected.
@@ -65,6 +66,28 @@ class Reason:
     until: float | None = None  #: when it ends by itself, in seconds since the epoch
     expected_at: float | None = None  #: about when it ends, judged by how long functions have been taking
     because: tuple[Reason, ...] = ()  #: for the first of `node_ids`: what holds that one
+
+
+#: The wait of a node, at its worker, for the store of values: since when, in seconds since the epoch, and what the
+#: store said of itself, with its place.
+StoreWait = tuple[float, str]
+
+
+def with_store_waits(
+    reasons: Sequence[Reason], node_id: NodeId, find: Callable[[NodeId], StoreWait | None], now: float
+) -> list[Reason]:
+    """Return the reasons that hold a node, and with each running one the wait for the store that holds that."""
+    told = []
+    for reason in reasons:
+        if reason.kind is Kind.RUNNING and (wait := find(node_id)) is not None:
+            since, said = wait
+            text = f"it has been waiting for {_span(max(0.0, now - since))} for the store of values: {said}"
+            told.append(Reason(kind=Kind.STORE, text=text, workers=reason.workers))
+        if reason.because:
+            because = with_store_waits(reason.because, reason.node_ids[0], find, now)
+            reason = replace(reason, because=tuple(because))
+        told.append(reason)
+    return told
 
 
 def explain(scheduler: Scheduler, node: Node, now: float, *, depth: int = DEPTH_MAX) -> tuple[Reason, ...]:

@@ -29,9 +29,10 @@ from dagorama_broker.core.commands import (
 )
 from dagorama_broker.core.errors import Refused
 from dagorama_broker.core.model.stored import EndedInstance
-from dagorama_broker.core.model.values import InstanceId, Rng
+from dagorama_broker.core.model.values import InstanceId, NodeId, Rng
 from dagorama_broker.core.scheduler import Scheduler
 from dagorama_broker.core.settings import Settings
+from dagorama_broker.core.why import StoreWait
 from dagorama_broker.host.clock import Clock, SystemClock
 from dagorama_broker.host.listeners import Listeners
 from dagorama_broker.host.newest import NewestIds
@@ -87,6 +88,10 @@ class _Batch:
 
     def __bool__(self) -> bool:
         return self.decided or bool(self.then)
+
+
+def _find_no_wait(node_id: NodeId) -> StoreWait | None:
+    return None
 
 
 async def _find_no_values(digests: Iterable[bytes]) -> dict[bytes, int]:
@@ -146,6 +151,8 @@ class Host:
         self.find_values: Callable[[Mapping[bytes, int]], Awaitable[dict[bytes, int]]] = _find_no_values
         #: The same of those that are reported, where that is another: it gives none that the store cannot tell of now.
         self.find_reported: Callable[[Mapping[bytes, int]], Awaitable[dict[bytes, int]]] | None = None
+        #: Tells whether a node waits for that store at its worker.
+        self.store_wait: Callable[[NodeId], StoreWait | None] = _find_no_wait
         #: Set when pruned instances have left something to be removed, or one is due before `next_round_s`.
         self.leftovers = asyncio.Event()
         #: The lived time at which it is looked next for instances that are due.

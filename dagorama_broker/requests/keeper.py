@@ -7,8 +7,9 @@ from dagorama_broker.core.commands import Command, PruneInstances, RerunNode, Re
 from dagorama_broker.core.events import Event
 from dagorama_broker.core.model.states import InstanceState
 from dagorama_broker.core.model.stored import EndedInstance
-from dagorama_broker.core.model.values import InstanceId
+from dagorama_broker.core.model.values import InstanceId, NodeId
 from dagorama_broker.core.scheduler import Scheduler
+from dagorama_broker.core.why import StoreWait
 from dagorama_broker.requests.answers import SettingInfo
 from dagorama_broker.storage.journal import Journal
 
@@ -40,6 +41,11 @@ class Keeper(Protocol):
     @property
     def find_values(self) -> Callable[[Mapping[bytes, int]], Awaitable[dict[bytes, int]]]:
         """Return the function that gives the sizes of those, of some values, that are in the store."""
+        ...
+
+    @property
+    def store_wait(self) -> Callable[[NodeId], StoreWait | None]:
+        """Return the function that tells whether a node waits for the store of values, at its worker."""
         ...
 
     def onlook(self, onlooker: Callable[[Sequence[Event], float], bool]) -> None:

@@ -12,7 +12,15 @@ from dagorama_broker.core.model.selections import InstanceSelection, NodeSelecti
 from dagorama_broker.core.model.states import TERMINAL, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary, StoredEnd, StoredNode
 from dagorama_broker.core.model.values import AnnouncedDefinition, FunctionSpec, InstanceId, NodeId
-from dagorama_broker.core.why import Reason, ended, explain, explain_function, explain_stopping, unsure_workers
+from dagorama_broker.core.why import (
+    Reason,
+    ended,
+    explain,
+    explain_function,
+    explain_stopping,
+    unsure_workers,
+    with_store_waits,
+)
 from dagorama_broker.requests.answers import (
     ChangeBatch,
     DefinitionInfo,
@@ -414,7 +422,9 @@ class Looking:
         node = instance.nodes.get(node_id) if instance else None
         stopping = list(explain_stopping(keeper.scheduler, node_id)) if info.state in TERMINAL else []
         if node is not None:
-            return Explanation(info, [*explain(keeper.scheduler, node, keeper.now()), *stopping])
+            reasons = explain(keeper.scheduler, node, keeper.now())
+            told = with_store_waits(reasons, node_id, keeper.store_wait, keeper.now())
+            return Explanation(info, [*told, *stopping])
         reason = await self._why_ended(instance_id, stored)
         return Explanation(info, [reason, *stopping]) if reason else await self.why(instance_id, node_id)
 

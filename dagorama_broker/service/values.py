@@ -29,6 +29,12 @@ CODES: dict[type[Exception], grpc.StatusCode] = {
     MalformedRequest: grpc.StatusCode.INVALID_ARGUMENT,
 }
 
+#: Clients ask again after these, and a node waits meanwhile.
+WAITED_FOR = faults.StoreFull, faults.StoreAway
+#: The metadata with the node that a call is made for.
+NODE_KEY = "dagorama-node-bin"
+NODE_ID_BYTES = 16
+
 DIGEST_BYTES = 32
 #: So many values may be asked for at once.
 FOUND_MAX = 10_000
@@ -72,7 +78,8 @@ class ValueService(values_pb2_grpc.ValueServiceServicer):
         try:
             missing = await self._values.missing(_digests(request.digests), _sizes(request))
         except tuple(CODES) as error:
-            await abort(context, CODES[type(error)], error)
+            await self._refuse(context, error)
+        self._done(context)
         found = [values_pb2.MissingValue(digest=digest, received_bytes=received) for digest, received in missing]
         return values_pb2.FindValuesResponse(missing=found)
 
@@ -90,7 +97,8 @@ class ValueService(values_pb2_grpc.ValueServiceServicer):
                 self._values.put(header.digest, header.size, header.offset, lambda: _read_chunk(context)), context
             )
         except tuple(CODES) as error:
-            await abort(context, CODES[type(error)], error)
+            await self._refuse(context, error)
+        self._done(context)
         return values_pb2.PutValueResponse(stored_bytes=header.size)
 
     async def AdoptValue(
@@ -101,7 +109,8 @@ class ValueService(values_pb2_grpc.ValueServiceServicer):
             _check(request.digest, request.size)
             await self._values.adopt(request.digest, request.size, request.file_name)
         except tuple(CODES) as error:
-            await abort(context, CODES[type(error)], error)
+            await self._refuse(context, error)
+        self._done(context)
         return values_pb2.AdoptValueResponse(stored_bytes=request.size)
 
     async def GetValue(self, request: values_pb2.GetValueRequest, context: _GetContext) -> None:  # type: ignore[override]  # it writes
@@ -110,7 +119,19 @@ class ValueService(values_pb2_grpc.ValueServiceServicer):
             _check(request.digest, request.offset)
             await self._unless_stopping(self._send(request, context), context)
         except tuple(CODES) as error:
-            await abort(context, CODES[type(error)], error)
+            await self._refuse(context, error)
+
+    async def _refuse(self, context: aio.ServicerContext[Any, Any], error: Exception) -> None:
+        """End a call with an error; where that is over some time, the node that it is for waits, and `why` says so."""
+        node_id = _node_in(context)
+        if node_id and isinstance(error, WAITED_FOR):
+            self._values.waiting.note(node_id, str(error))
+        await abort(context, CODES[type(error)], error)
+
+    def _done(self, context: aio.ServicerContext[Any, Any]) -> None:
+        """Note that a call has gone well."""
+        if node_id := _node_in(context):
+            self._values.waiting.end(node_id)
 
     async def _send(self, request: values_pb2.GetValueRequest, context: _GetContext) -> None:
         chunks: AsyncGenerator[tuple[int, bytes], None] = self._values.get(request.digest, request.offset)
@@ -118,6 +139,8 @@ class ValueService(values_pb2_grpc.ValueServiceServicer):
         async with aclosing(chunks) as parts:
             async for size, chunk in parts:
                 response = values_pb2.GetValueResponse(size=size if is_first else 0, chunk=chunk)
+                if is_first:
+                    self._done(context)
                 is_first = False
                 try:
                     async with asyncio.timeout(IDLE_S):
@@ -140,6 +163,14 @@ class ValueService(values_pb2_grpc.ValueServiceServicer):
             stopping.cancel()
             task.cancel()
             await asyncio.wait({task})
+
+
+def _node_in(context: aio.ServicerContext[Any, Any]) -> bytes:
+    """Return the node that a call is made for; empty where it is for none."""
+    for key, value in context.invocation_metadata() or ():
+        if key == NODE_KEY and isinstance(value, bytes) and len(value) == NODE_ID_BYTES:
+            return value
+    return b""
 
 
 async def _read_chunk(context: _PutContext) -> bytes | None:

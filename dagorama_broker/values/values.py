@@ -26,6 +26,7 @@ from dagorama_broker.values.faults import (
 )
 from dagorama_broker.values.seen import Seen
 from dagorama_broker.values.store import CHUNK_BYTES, Place, Reading, ValueStore, Writing
+from dagorama_broker.values.waiting import Waiting
 
 T = TypeVar("T")
 Opened = TypeVar("Opened", Reading, Writing)
@@ -80,6 +81,7 @@ class Values:
         self._uploading = asyncio.Semaphore(UPLOADS_MAX)
         self._downloading = asyncio.Semaphore(DOWNLOADS_MAX)
         self._seen = Seen()
+        self.waiting = Waiting(now)
         self._looking: Counter[bytes] = Counter()  #: those that are being looked for
         self._writing: dict[bytes, asyncio.Future[None]] = {}  #: those that are being put, until they no longer are
         self._dying: dict[bytes, asyncio.Future[None]] = {}  #: the same for those that are being deleted

@@ -6,11 +6,13 @@ An upload or a download that was broken off goes on where it was. Everything her
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple, cast
 
 import grpc
 
+from dagorama.calls.large import asking
 from dagorama.calls.references import Reference
 from dagorama.client.connection import Connection
 from dagorama.client.requests import LOST, Patience, StorePatience, ask, is_store_away, refused
@@ -22,6 +24,8 @@ from dagorama.v1.values_pb2_grpc import ValueServiceStub
 
 #: A chunk of an upload, unless the broker names another size.
 CHUNK_BYTES = 2**20
+#: The metadata with the node that a request is made for.
+NODE_KEY = "dagorama-node-bin"
 #: The most digests in a question.
 DIGESTS_MAX = 1_000
 
@@ -92,7 +96,7 @@ class Wire:
         while True:
             tried_at = monotonic()
             try:
-                self._stub.PutValue(_chunks(reference, whole, offset, chunk_bytes, told))
+                self._stub.PutValue(_chunks(reference, whole, offset, chunk_bytes, told), metadata=_metadata())
                 return
             except grpc.RpcError as error:
                 call = cast(grpc.Call, error)
@@ -127,7 +131,8 @@ class Wire:
         while offset < reference.size:
             tried_at = monotonic()
             try:
-                for response in self._stub.GetValue(v.GetValueRequest(digest=reference.digest, offset=offset)):
+                request = v.GetValueRequest(digest=reference.digest, offset=offset)
+                for response in self._stub.GetValue(request, metadata=_metadata()):
                     offset += len(response.chunk)
                     patience.pauses, store.since_at = 0, None
                     yield response.chunk
@@ -147,7 +152,14 @@ class Wire:
         return Patience(self._connection, reconnect_s() if self._patience_s is None else self._patience_s)
 
     def _ask(self, method: Any, request: object, what: str) -> Any:
-        return run(ask(self._connection, method, request, what, patience_s=self._patience_s))
+        for_node = partial(method, metadata=_metadata())
+        return run(ask(self._connection, cast(Any, for_node), request, what, patience_s=self._patience_s))
+
+
+def _metadata() -> tuple[tuple[str, bytes], ...]:
+    """Return the metadata that names the node which a request is made for."""
+    node_id = asking.node_id
+    return ((NODE_KEY, node_id),) if node_id else ()
 
 
 def _chunks(

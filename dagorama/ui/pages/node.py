@@ -17,7 +17,7 @@ from dagorama.ui.pages.asked import id_in, instance_in, nodes_of
 from dagorama.ui.pages.instance_frame import DONE
 from dagorama.ui.pages.json_fields import PREFIX
 from dagorama.ui.pages.logs import LEVELS, attempt_in, level_in, part_of
-from dagorama.ui.pages.reasons import being_stopped, labels_in
+from dagorama.ui.pages.reasons import being_stopped, labels_in, waiting_at_work
 from dagorama.ui.pages.rendering import render
 from dagorama.ui.pages.shared import times
 
@@ -118,7 +118,9 @@ async def _why(node: Node) -> Why | None:
     """Return what holds a node that does not run, and of one that was cancelled whether it is being stopped still."""
     if node.state == "cancelled":
         return being_stopped(await node.awhy())
-    return None if node.done() or node.state == "leased" else await node.awhy()
+    if node.done():
+        return None
+    return waiting_at_work(await node.awhy()) if node.state == "leased" else await node.awhy()
 
 
 async def _cause(instance: Instance, node: Node) -> Node | None:

@@ -19,6 +19,12 @@ def being_stopped(why: Why) -> Why | None:
     return replace(why, reasons=reasons) if reasons else None
 
 
+def waiting_at_work(why: Why) -> Why | None:
+    """Return what a running node waits for at its worker, such as room in the store of values; None for nothing."""
+    reasons = tuple(reason for reason in why.reasons if reason.kind != "running")
+    return replace(why, reasons=reasons) if reasons and len(reasons) < len(why.reasons) else None
+
+
 async def labels_in(instance: Instance, why: Why | None) -> dict[UUID, str]:
     """Return the labels of the nodes of this instance that reasons name, by id, as far as they have some."""
     ids = list(dict.fromkeys(_named(why.reasons)))[:NAMED_MAX] if why is not None else []

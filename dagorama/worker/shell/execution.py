@@ -17,7 +17,7 @@ from dagorama.calls import capture
 from dagorama.calls.capture import CapturedCall, Logs, Scope, current_scope
 from dagorama.calls.hook_calls import HOOKS_MODULE
 from dagorama.calls.json_form import JsonText, is_json
-from dagorama.calls.large import ValueStore
+from dagorama.calls.large import ValueStore, asking, asks_for
 from dagorama.calls.names import followed
 from dagorama.calls.payload import Draft, Payload, decode, decode_value, draft, may_have_promises, no_promises
 from dagorama.calls.references import is_referring
@@ -134,6 +134,7 @@ class Executor:
         """Do what `run` does; an error that it raises is neither the function's nor one of finding and calling it."""
         scope = Scope(held.instance_id, held, self._progressed, self._logs, self._store)
         try:
+            asking.node_id = held.node_id  # until the next node that begins in this thread
             function, known = held.function, self._known
             if known is None or known.function != function or followed.get(function.name) is not known.found:
                 known = self._know(held)
@@ -241,7 +242,9 @@ class Executor:
         if type(outcome) is not Failed and type(outcome) is not DAGPromise:
             try:
                 taken = draft(outcome, what=found.result)
-                outcome = _kept((taken if type(taken) is Payload else await run_in_thread(self._keep, taken), None))
+                outcome = _kept(
+                    (taken if type(taken) is Payload else await run_in_thread(self._keep, held, taken), None)
+                )
             except BaseException as error:
                 outcome = _kept((None, error))
                 if held.dropped and isinstance(error, CancelledError):
@@ -263,7 +266,7 @@ class Executor:
         else:
             try:
                 taken = outcome.payload() if type(outcome) is _Kept else draft(outcome, what=found.result)
-                data, promise_ids = taken if type(taken) is Payload else self._keep(cast(Draft, taken))
+                data, promise_ids = taken if type(taken) is Payload else self._keep(held, cast(Draft, taken))
             except PayloadError as error:
                 # The same function will give such a value again.
                 self._end(held, refusal_of(error, permanent=True), started_ns)
@@ -274,13 +277,15 @@ class Executor:
             held.report = report_of((_elapsed_us(started_ns), data, None, None, promise_ids, calls, None, monotonic()))
         held.values = None
 
-    def _keep(self, taken: Draft) -> Payload:
-        """Store the large values in a result."""
-        if self._store is None:
+    def _keep(self, held: Held, taken: Draft) -> Payload:
+        """Store the large values in a node's result."""
+        store = self._store
+        if store is None:
             from dagorama.client.asking import broker
 
-            return taken.keep(broker().values())
-        return taken.keep(self._store)
+            store = broker().values()
+        with asks_for(held.node_id):
+            return taken.keep(store)
 
     def _fail(self, held: Held, failed: Failed, started_ns: int, retry: RetryConfiguration | None = None) -> None:
         """End an attempt that gave no value; for good where another would not give one either."""

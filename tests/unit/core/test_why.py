@@ -9,7 +9,7 @@ import pytest
 from dagorama_broker.core.commands import SubmitNodes
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.model.values import InstanceId, NodeId
-from dagorama_broker.core.why import DEPTH_MAX, NAMED_MAX, Reason, explain
+from dagorama_broker.core.why import DEPTH_MAX, NAMED_MAX, Reason, explain, with_store_waits
 from tests.unit.core.transcript import Bench
 
 
@@ -432,3 +432,21 @@ def test_one_of_many_that_wait_in_vain_is_told_what_has_failed(bench: Bench) -> 
     bench.scheduler.queues.at_once = 1
     bench.replay("connect w1\nsubmit i1 a b(a) c(a)\ngrant\nfail w1 a")
     assert chain(bench, "c") == ["waits_for a", "ended a"]
+
+
+def test_a_running_node_may_wait_for_the_store_of_values(bench: Bench) -> None:
+    """It is told before that it runs, for the node itself and at the end of a chain."""
+    bench.replay("connect w1\nsubmit i1 b a(b)\nsubmit i2 c\ngrant")
+    waits = {NodeId(b"b"): (bench.now - 90, "it is full")}
+
+    def told(name: str) -> list[str]:
+        reasons = with_store_waits(ask(bench, name), NodeId(name.encode()), waits.get, bench.now)
+        while reasons[0].because:
+            reasons = list(reasons[0].because)
+        return [f"{reason.kind} {reason.text}" for reason in reasons]
+
+    waiting = "store it has been waiting for 90 s for the store of values: it is full"
+    assert told("b") == [waiting, "running worker w1 has it"]
+    assert told("a") == [waiting, "running worker w1 has it"]
+    waits.clear()
+    assert told("a") == ["running worker w1 has it"]

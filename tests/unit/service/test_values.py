@@ -455,3 +455,27 @@ async def test_a_store_that_is_away_is_not_taken_for_the_broker() -> None:
         await served.put(VALUE)
         await dag.Submit(request)
         await worker.call.done_writing()
+
+
+async def test_a_node_waits_for_the_store_while_that_says_no() -> None:
+    """Its worker names it with what it asks for it; other errors, and other nodes, are no wait."""
+    away = StoreAway(location="s3://bucket", problem="no answer")
+    header = values_pb2.PutValueHeader(digest=DIGEST, size=len(VALUE))
+    for_node = (("dagorama-node-bin", node_id("n")),)
+    async with serving() as served:
+        waits = served.values.waiting.find
+        for key in ("dagorama-node-bin", "other-bin"):
+            with refused(grpc.StatusCode.NOT_FOUND, "is not in the broker's store"):
+                async for _ in served.stub.GetValue(values_pb2.GetValueRequest(digest=DIGEST), metadata=((key, b"n"),)):
+                    pass
+        assert waits(node_id("n")) is None
+        with patch.object(served.values.store, "find", side_effect=away):
+            with refused(grpc.StatusCode.UNAVAILABLE, "cannot be used"):
+                await served.stub.PutValue(iter([values_pb2.PutValueRequest(header=header)]), metadata=for_node)
+            with refused(grpc.StatusCode.UNAVAILABLE, "cannot be used"):
+                await served.missing(DIGEST)
+        wait = waits(node_id("n"))
+        assert wait is not None
+        assert "the store of values s3://bucket cannot be used now: no answer" in wait.said
+        await served.stub.FindValues(values_pb2.FindValuesRequest(digests=[DIGEST]), metadata=for_node)
+        assert waits(node_id("n")) is None
