@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import NamedTuple, assert_never
+from typing import NamedTuple, assert_never, cast
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Function, Instance, Node
@@ -40,6 +40,8 @@ DEPENDENCY_FAILED = str(NodeState.DEPENDENCY_FAILED.value)
 CANCELLED = str(NodeState.CANCELLED.value)
 RUNNING = str(InstanceState.RUNNING.value)
 
+
+_COMPLETIONS: set[type] = {e.NodeCompleted}
 
 #: In place of a number of losses: a mark that earlier attempts count no more, and an attempt whose value is no more.
 RESET, UNDONE = -1, -2
@@ -133,6 +135,19 @@ class OutcomeRow(NamedTuple):
     joined_at: float | None = None  #: when that attempt ended, where the node did not end with it
 
 
+class CompletedRow(NamedTuple):
+    """A node whose attempt gave a value: the columns of `OutcomeRow` that are filled then."""
+
+    node: int
+    state: str
+    at: float
+    payload: bytes | None
+    worker: int
+    granted_at: float
+    duration_s: float
+    joined_at: float | None
+
+
 class AttemptRow(NamedTuple):
     """A failed attempt, or with `losses` a lost one; with `RESET`, a mark: earlier ones count no more.
 
@@ -216,6 +231,23 @@ def fold(events: Sequence[e.DurableEvent], workers: Mapping[str, int]) -> Batch:
     if batch.removed:
         _forget_removed(batch)
     return batch
+
+
+def fold_completions(events: Sequence[e.DurableEvent], workers: Mapping[str, int]) -> list[CompletedRow] | None:
+    """Return the rows of a batch in which attempts give values and nothing else happens; None for any other batch.
+
+    Most are like that, as are those of a chain. To make room for all tables takes longer than to make their rows.
+    """
+    if set(map(type, events)) != _COMPLETIONS:
+        return None
+    rows = []
+    for event in cast("Sequence[e.NodeCompleted]", events):
+        if event.run is None:
+            return None
+        rows.append(
+            CompletedRow(event.node.seq, COMPLETED, event.at, event.payload, *_ran(event.run, event.at, workers))
+        )
+    return rows
 
 
 def _forget_removed(batch: Batch) -> None:

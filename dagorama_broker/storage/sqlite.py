@@ -50,12 +50,14 @@ from dagorama_broker.storage.folding import (
     ActionRow,
     AttemptRow,
     Batch,
+    CompletedRow,
     InstanceRow,
     LimitRow,
     OutcomeRow,
     QueueRow,
     TagRow,
     fold,
+    fold_completions,
     show_seqs,
 )
 from dagorama_broker.storage.functions import Functions
@@ -207,10 +209,15 @@ class SqliteJournal:
         if not events:
             return
         self._names.trim()
-        batch = fold(events, self._names)
+        completed = fold_completions(events, self._names)
+        batch = fold(events, self._names) if completed is None else None
         try:
             connection.execute("BEGIN IMMEDIATE")
-            self._write(connection, batch)
+            if batch is not None:
+                self._write(connection, batch)
+            elif completed:
+                self._names.write()
+                _write_outcomes(connection, _COMPLETED, completed)
             found = file_id(self.location)
             if found != self._file:
                 # SQLite would go on with the file that has no name any more, and nobody could read it later.
@@ -236,9 +243,7 @@ class SqliteJournal:
             self._reset(connection, batch)
         self._names.write()
         if batch.outcomes:
-            outcomes = list(batch.outcomes.values())
-            _OUTCOMES.write(connection, outcomes, sum([len(row.payload) for row in outcomes if row.payload]))
-            connection.executemany(_USE_RESULT, [use[1:] for use in uses_of_outcomes(outcomes)])
+            _write_outcomes(connection, _OUTCOMES, list(batch.outcomes.values()))
         if batch.notes:
             notes = [(seq, note.label, note.inputs) for seq, note in batch.notes.items()]
             _NOTES.write(connection, notes)
@@ -578,6 +583,17 @@ def _take_limits(connection: sqlite3.Connection, instances: Iterable[StoredInsta
     }
 
 
+def _write_outcomes(
+    connection: sqlite3.Connection, writer: RowWriter, rows: Sequence[OutcomeRow] | Sequence[CompletedRow]
+) -> None:
+    """Write how far nodes have got, and the values that their results refer to."""
+    payload_bytes = sum([len(row.payload) for row in rows if row.payload])
+    writer.write(connection, rows, payload_bytes)
+    uses = [use[1:] for use in uses_of_outcomes(rows)]
+    if uses:
+        connection.executemany(_USE_RESULT, uses)
+
+
 def _limited_row(node: Node) -> tuple[Parameter, ...]:
     return node.seq, json.dumps([limit.key for limit in node.limits])
 
@@ -595,16 +611,20 @@ def _call_row(node: Node, function: int) -> tuple[Parameter, ...]:
     )
 
 
-_CALLS = RowWriter("calls", ("seq", "id", "instance", "function", "parent", "created_at", "dependencies", "arguments"))
-_OUTCOMES = RowWriter(
-    "outcomes",
-    OutcomeRow._fields,
+_CALLS = RowWriter(
+    "calls",
+    ("seq", "id", "instance", "function", "parent", "created_at", "dependencies", "arguments"),
+    blobs=("id", "arguments"),
+)
+_OVER_EARLIER = (
     "ON CONFLICT (node) DO UPDATE SET state = excluded.state, at = excluded.at,"
     " payload = coalesce(excluded.payload, payload), promises = coalesce(excluded.promises, promises),"
     " cause = coalesce(excluded.cause, cause), source = coalesce(excluded.source, source),"
     " worker = coalesce(excluded.worker, worker), granted_at = coalesce(excluded.granted_at, granted_at),"
-    " duration_s = coalesce(excluded.duration_s, duration_s), joined_at = coalesce(excluded.joined_at, joined_at)",
+    " duration_s = coalesce(excluded.duration_s, duration_s), joined_at = coalesce(excluded.joined_at, joined_at)"
 )
+_OUTCOMES = RowWriter("outcomes", OutcomeRow._fields, _OVER_EARLIER, blobs=("payload",))
+_COMPLETED = RowWriter("outcomes", CompletedRow._fields, _OVER_EARLIER, blobs=("payload",))
 _ATTEMPTS = RowWriter("attempts", AttemptRow._fields)
 _INSTANCES = RowWriter(
     "instances",

@@ -13,7 +13,7 @@ from dagorama_broker.core.model.entities import Function, Node
 from dagorama_broker.core.model.references import referring, stored_references
 from dagorama_broker.core.model.stored import StoredInstance, StoredNode, ValueUse
 from dagorama_broker.core.model.values import HookCall
-from dagorama_broker.storage.folding import AttemptRow, OutcomeRow
+from dagorama_broker.storage.folding import AttemptRow, CompletedRow, OutcomeRow
 
 #: The parts of a node, and of an instance (under node 0), that may refer to values.
 ARGUMENTS, RESULT, DEFINITION, EXCEPTION, HOOK = "arguments", "result", "definition", "exception", "hook"
@@ -36,7 +36,7 @@ def uses_of_nodes(nodes: Sequence[Node], functions: Iterable[Function]) -> Itera
             yield from uses_in(node.instance.seq, node.seq, DEFINITION, payload)
 
 
-def uses_of_outcomes(rows: Sequence[OutcomeRow]) -> Iterator[ValueUse]:
+def uses_of_outcomes(rows: Sequence[OutcomeRow] | Sequence[CompletedRow]) -> Iterator[ValueUse]:
     """Yield the uses of results. They have no instance: it is that of the node."""
     for at in referring([row.payload or b"" for row in rows]):
         yield from uses_in(0, rows[at].node, RESULT, rows[at].payload or b"")

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from dagorama_broker.core import events as e
-from dagorama_broker.core.model.states import InstanceState
+from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.states import InstanceState, NodeState
 from dagorama_broker.core.model.values import Action, Pause
+from dagorama_broker.storage import rows
 from dagorama_broker.storage import sqlite as sqlite_journal
 from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.reading import DEEDS, RUNNING_INSTANCES
@@ -385,3 +387,31 @@ def test_names_of_workers_are_stored_once(tmp_path: Path, monkeypatch: pytest.Mo
         names = connection.execute("SELECT name FROM worker_names ORDER BY name").fetchall()
     assert runs == [f"w{number % 4}" for number in range(12)]
     assert names == [("w0",), ("w1",), ("w2",), ("w3",)]
+
+
+def test_values_alone_are_written_by_one_statement(tmp_path: Path) -> None:
+    """Most batches have nothing else; all that is stored of the nodes beside that stays as it was."""
+    journal, graph = SqliteJournal(tmp_path / "broker.db"), Graph()
+    journal.open()
+    instance = graph.instance()
+    nodes = [graph.node(instance) for _ in range(5)]
+    values = [b"", b"v", b"v" * rows.COPIED_BYTES, b"v" * (rows.COPIED_BYTES + 1)]
+    journal.commit([e.InstanceCreated(instance=instance), e.NodesCreated(nodes=nodes)])
+    journal.commit([e.NodesStarted(nodes=nodes[:2]), completed(nodes[4], b"first")])
+    statements: list[str] = []
+    assert journal._connection is not None
+    journal._connection.set_trace_callback(statements.append)
+    journal.commit([completed(node, value) for node, value in zip(nodes, values, strict=False)])
+    journal._connection.set_trace_callback(None)
+    assert [statement.split()[0] for statement in statements] == ["BEGIN", "INSERT", "COMMIT"]
+    assert statements[1].startswith("INSERT INTO outcomes (node, state, at, payload, worker, ")  # no columns of NULLs
+    stored = journal.find_nodes([node.seq for node in nodes], values=True)
+    assert [*values, b"first"] == [stored[node.seq].payload for node in nodes]
+    assert {("w", 1.0, 2.5, 0.5)} == {one.run for one in stored.values()}
+    assert {NodeState.COMPLETED} == {one.state for one in stored.values()}
+    journal.close()
+
+
+def completed(node: Node, value: bytes) -> e.NodeCompleted:
+    """Have a worker's attempt at a node give a value."""
+    return e.NodeCompleted(node=node, payload=value, at=3.0, run=("w", 1.0, 2.5, 0.5))
