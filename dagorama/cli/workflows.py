@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -18,7 +19,7 @@ from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Settings, follow, house
 from dagorama.client.status import InstanceStatus
 from dagorama.definition import DAGInstance
-from dagorama.errors import BrokerRefused, BrokerUnavailable
+from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
 from dagorama.logging import printable
 from dagorama.settings import should_run_inline
 from dagorama.workflows.formats import RunOptions, Telling, format_of, load_workflow, prepare_run
@@ -29,6 +30,8 @@ from dagorama.workflows.view import TextView, statuses_of
 
 F = TypeVar("F", bound=Callable[..., object])
 
+#: Seconds after which a job ends whose worker was killed: enough for another worker to be started, and no more.
+ORPHAN_S = "10"
 #: Statuses are listed no more often than this many seconds, or ten times as long as listing them takes.
 _LIST_S = 0.2
 
@@ -123,19 +126,31 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
     """Run a workflow on a broker and workers of its own, print a line for each change, and return the exit status."""
     if should_run_inline():
         raise click.UsageError("a workflow runs on workers, and DAGORAMA_INLINE is set: unset it")
-    # When this command is killed, so are the workers, and nobody would follow their jobs again.
-    os.environ.setdefault("DAGORAMA_ORPHAN_S", "0")
+    # When this command is killed, so are the workers, and nobody follows their jobs again.
+    os.environ.setdefault("DAGORAMA_ORPHAN_S", ORPHAN_S)
     view = TextView(ready.workflow)
     with house(ready.directory, settings, LiveProgress(ready.workflow.name)) as workers:
         try:
             run = begin(ready)
             instance = attach(UUID(str(run.instance_id)))
-            follow(instance, workers, _printed(view, run), settings.tolerations)
+            with _cancelled_if_stopped(run):
+                follow(instance, workers, _printed(view, run), settings.tolerations)
             _print(view, run)
         except (BrokerUnavailable, BrokerRefused) as error:
             raise CannotStart(str(error)) from None
     click.echo(view.last_line())
     return 0 if view.has_succeeded else 1
+
+
+@contextmanager
+def _cancelled_if_stopped(run: DAGInstance[dict[str, object]]) -> Iterator[None]:
+    """Have the jobs of a run end where the block does not come to its end, as after Ctrl-C."""
+    try:
+        yield
+    except BaseException:
+        with suppress(DagoramaError):
+            run.cancel()
+        raise
 
 
 def _printed(view: TextView, run: DAGInstance[dict[str, object]]) -> Callable[[InstanceStatus], None]:

@@ -15,8 +15,12 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from dagorama import launch_workers
+from dagorama.workflows.formats import load_workflow
+from dagorama.workflows.running import start_workflow
 from dagorama.workflows.services.deploying import free_port
 from dagorama.workflows.services.records import services
+from dagorama_broker.launch import launch_broker
 from tests.conformance.executors import is_alive
 from tests.timing import WAIT_S, until
 
@@ -73,7 +77,7 @@ def test_the_demo_graph_runs_to_its_end() -> None:
     shutil.copytree(DEMO, "control")
     done = command("run", "control/demo.cfg", "--workers", "2")
     assert (done.status, done.out[-1]) == (0, "Pipeline completed successfully."), done.err
-    assert done.out[0] == "Task(s) ready for submission: job_1, job_2, job_3, sched_job_1"
+    assert done.out[0].startswith("Task(s) ready for submission: job_1, job_2, job_3, sched_job_1")
     succeeded = [line.split()[1] for line in done.out if line.endswith("status:Succeeded")]
     assert sorted(succeeded) == ["app_1", "job_1", "job_2", "job_3", "model_1", "sched_job_1"]
     assert succeeded.index("job_3") < succeeded.index("model_1") < succeeded.index("app_1")
@@ -100,12 +104,13 @@ def test_a_failed_task_is_named_at_the_end() -> None:
     assert (Path("b").exists(), Path("c").exists()) == (False, True)
 
 
-def test_jobs_of_a_run_that_is_killed_end() -> None:
-    """When the command is killed nothing of its jobs goes on."""
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_jobs_of_a_run_that_is_killed_end(number: signal.Signals) -> None:
+    """When the command is killed, or stopped, nothing of its jobs goes on."""
     file = written("x.cfg", "[a]\ndirect = true\ncommand = echo $$ > pid; exec sleep 600\n")
     with subprocess.Popen([*DAGORAMA, "run", file, "--workers", "1"], stdout=subprocess.DEVNULL) as running:
         until(lambda: Path("pid").exists() and Path("pid").read_text().endswith("\n"))
-        running.kill()
+        running.send_signal(number)
     pid = int(Path("pid").read_text())
     until(lambda: not is_alive(pid))
 
@@ -125,3 +130,22 @@ def test_a_job_is_followed_on_when_its_worker_is_killed(monkeypatch: pytest.Monk
         out = running.stdout.read().splitlines()
     assert out[-1] == "Pipeline completed successfully."
     assert Path("started").read_text() == "\n"
+
+
+def test_a_run_that_is_cancelled_ends_its_jobs() -> None:
+    """The command ends, and what it has started, though both ignore SIGTERM; the timeout of another is a failure."""
+    stubborn = "trap '' TERM; (trap '' TERM; echo $$ > pid; while :; do sleep 0.1; done); true"
+    file = written(
+        "x.cfg",
+        f"[long]\ntimeout = 1\ncommand = sleep 600\n[a]\ndirect = true\ncommand = {stubborn}\n",
+    )
+    with launch_broker(port=0), launch_workers(2):
+        run = start_workflow(load_workflow(file).workflow, directory=os.getcwd())
+        until(lambda: Path("pid").exists() and Path("pid").read_text().endswith("\n"))
+        (long,) = run.nodes(label="long")
+        until(lambda: long.refresh().state == "failed")
+        assert long.attempts[-1].error is not None
+        assert long.attempts[-1].error.type == "TimeoutError"
+        run.cancel()
+        pid = int(Path("pid").read_text())
+        until(lambda: not is_alive(pid))
