@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer, SimpleHTTPRequestHandler
@@ -248,6 +252,46 @@ def test_time_to_live_is_that_of_the_outcome() -> None:
     assert keeps["short"].completed_s == 60
     assert 0 < keeps["short"].failed_s < 1
     assert keeps["kept"] == (inf, inf, inf)
+
+
+def test_function_goes_on_when_its_worker_is_killed(tmp_path: Path) -> None:
+    """The next worker follows the function that the killed one has started, and does not start it again."""
+    starts, go = tmp_path / "starts", tmp_path / "go"
+
+    def wait_for_go() -> int:
+        with starts.open("a") as file:
+            file.write("started\n")
+        while not go.exists():
+            time.sleep(0.05)
+        return 42
+
+    def holder() -> str:
+        (node,) = dagorama.attach(execution.instance_id).nodes(label="once")
+        return node.worker if node.state == "leased" else ""
+
+    with launch_broker(port=0) as broker:
+        environment = {**os.environ, "DAGORAMA_PORT": str(broker.port)}
+        execution = operations.SingleTaskOperation("op-", tasks.PythonTask("once", wait_for_go)).execute()
+        first = start_worker(environment)
+        until(starts.exists)
+        held_by = holder()
+        os.killpg(first.pid, signal.SIGKILL)
+        first.wait(WAIT_S)
+        second = start_worker(environment)
+        try:
+            until(lambda: holder() not in ("", held_by))
+            go.touch()
+            assert execution.wait(WAIT_S).values() == {"once": 42}
+        finally:
+            os.killpg(second.pid, signal.SIGKILL)
+            second.wait(WAIT_S)
+    assert starts.read_text() == "started\n"
+
+
+def start_worker(environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    """Start a worker in a group of its own."""
+    words = [sys.executable, "-m", "dagorama.cli.main", "worker", "--processes", "1"]
+    return subprocess.Popen(words, env=environment, start_new_session=True)
 
 
 class _Ends(BaseHTTPRequestHandler):
