@@ -492,6 +492,11 @@ def _cannot_encode(value: object, what: str, error: Exception) -> PayloadError:
             "Await it: the call of an asynchronous function gives its promise only then. A decorator between "
             "@dagorama() and an asynchronous function has to give an asynchronous one."
         )
+    if isinstance(error, RecursionError):
+        way_out = (
+            "It is nested deeper than pickle goes: pass it flat, as a list of rows or a text such as JSON, or give its "
+            "class a __reduce__ that does."
+        )
     return PayloadError(what=what, problem=problem, way_out=way_out)
 
 
