@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
 import threading
 import zipfile
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from dagorama.workflows.staging import downloads
 from dagorama.workflows.staging.addresses import ORIGINS_SETTING, is_local, may_be_local
@@ -374,6 +380,39 @@ def test_a_named_archive_is_looked_at_like_an_origin(
     step = Download(origin=f"{origin.url}/list", local="folder", auth="{{SHOP_TOKEN}}", unpack=True)
     staged(directory, step)
     assert [(method, authorization) for method, _, authorization in origin.asked] == [("POST", "s3cret"), ("GET", "")]
+
+
+def test_an_encrypted_origin_has_to_prove_who_it_is(
+    directory: Directory, origin: Origin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A server whose certificate nobody trusts is asked for nothing; one that is trusted gives its file."""
+    certificate = tmp_path / "both.pem"
+    certificate.write_bytes(_self_signed())
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    origin.socket = context.wrap_socket(origin.socket, server_side=True)
+    step = Download(origin=f"https://localhost:{origin.server_port}/file", local="x")
+    with pytest.raises(StagingFailed, match="cannot be trusted"):
+        staged(directory, step)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    assert staged(directory, step) == {"x": "the file"}
+    assert origin.asked == [("GET", "/file", "")]
+    with pytest.raises(StagingFailed, match="a URL that is not encrypted"):
+        staged(directory, Download(origin=f"https://localhost:{origin.server_port}/to?http://a/b", local="x"))
+
+
+def _self_signed() -> bytes:
+    """Return a key and its certificate for localhost."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    began_at = datetime.now(UTC) - timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(began_at).not_valid_after(began_at + timedelta(days=9))
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    encoding, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, plain)
+    return private + builder.sign(key, hashes.SHA256()).public_bytes(encoding)
 
 
 def test_a_linked_destination_is_not_written_to(directory: Directory, origin: Origin) -> None:
