@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from time import sleep
 
+from dagorama import broker_settings
 from dagorama.node_context import context
+from dagorama.settings import should_run_inline
 from dagorama.workflows.artifacts import Artifact, media_type_of
 from dagorama.workflows.jobs.parameters import JobsParameters
 from dagorama.workflows.model import Command, TaskRun
@@ -32,13 +34,20 @@ def run_job(command: Command, staging: Staging, here: TaskRun) -> tuple[str, ...
     progress = Progress(directory, here.key)
     for number, step in enumerate(staging.inputs, start=1):
         if number > progress.done:
-            bring([step], directory, uploads=dict(parameters.uploads), pause=sleep, check=check)
+            bring([step], directory, uploads=dict(parameters.uploads), listens_at=_listens_at, pause=sleep, check=check)
             progress.note(number)
     try:
         here.execute(_placed(command, staging, here, directory, parameters))
     finally:
         progress.forget()
     return _keep(staging.outputs, here, directory, check)
+
+
+def _listens_at() -> str:
+    """Return the address that the broker listens at; empty for one that listens at none, or where there is none."""
+    if should_run_inline():
+        return ""
+    return next((each.value for each in broker_settings() if each.name == "DAGORAMA_HOST"), "")
 
 
 def _placed(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Callable
 
 from dagorama.addresses import is_loopback
 
@@ -21,17 +22,18 @@ _METADATA = frozenset({ipaddress.ip_address("fd00:ec2::254"), ipaddress.ip_addre
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
-def may_be_local() -> bool:
-    """Return whether origins may be on this machine: where the broker is. `ValueError` for a wrong setting.
+def may_be_local(listens_at: Callable[[], str]) -> bool:
+    """Return whether origins may be on this machine: where the broker is, and listens to nobody else.
 
-    `DAGORAMA_ORIGINS` says it where others reach the broker by another address than this worker: `public` or `any`.
+    `listens_at` returns the address that the broker listens at, empty where that is not known. `DAGORAMA_ORIGINS` goes
+    before it, with `public` or `any`; `ValueError` for a wrong one.
     """
     setting = os.environ.get(ORIGINS_SETTING) or "auto"
     if setting not in ("auto", "public", "any"):
         raise ValueError(f"{ORIGINS_SETTING}={setting!r} is neither auto, public nor any")
-    if setting == "auto":
-        return is_loopback(os.environ.get("DAGORAMA_HOST") or "localhost")
-    return setting == "any"
+    if setting != "auto":
+        return setting == "any"
+    return is_loopback(os.environ.get("DAGORAMA_HOST") or "localhost") and is_loopback(listens_at() or "localhost")
 
 
 def is_local(text: str) -> bool:

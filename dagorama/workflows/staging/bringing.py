@@ -24,17 +24,19 @@ def bring(
     directory: Directory,
     *,
     uploads: Mapping[str, FileData],
+    listens_at: Callable[[], str],
     pause: Callable[[float], None],
     check: Callable[[], None],
 ) -> None:
     """Bring inputs; raise `StagingFailed` for one that cannot be brought.
 
-    `pause` waits some seconds, `check` raises where the job is to stop.
+    `listens_at` returns the address that the broker listens at, empty for an unknown one; only downloads ask. `pause`
+    waits some seconds, `check` raises where the job is to stop.
     """
-    downloads = Downloads(may_be_local=may_be_local(), pause=pause, check=check)
     for step in inputs:
         match step:
             case Download():
+                downloads = Downloads(may_be_local=may_be_local(listens_at), pause=pause, check=check)
                 _download(step, directory, downloads, check)
             case Upload(name=name, local=local):
                 if name not in uploads:

@@ -5,19 +5,26 @@ from __future__ import annotations
 import io
 import os
 import signal
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import accumulate
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
-from dagorama import Instance, LogLine, NodeEvent, attach, events, launch_workers
+from dagorama import Instance, InstanceFailed, LogLine, NodeEvent, attach, events, launch_workers
 from dagorama.workflows.artifacts import artifacts
 from dagorama.workflows.formats import RunOptions, load_workflow, prepare_run
 from dagorama.workflows.running import start_workflow
 from dagorama.workflows.staging.runs import ROOT_SETTING, run_path
 from dagorama_broker.launch import launch_broker
+from tests.ports import reserved
 from tests.timing import WAIT_S, until
 
 FRUIT = Path(__file__).parents[3] / "samples" / "fruit" / "fruit.yaml"
@@ -104,3 +111,41 @@ def test_a_job_is_taken_over_with_what_was_brought(tmp_path: Path) -> None:
         kept = {each.label: bytes(each.fetch().data).decode() for each in artifacts(run.id)}
     assert kept["apple/given"] == "worked on"
     assert len(kept["apple/begun"].splitlines()) == 1
+
+
+@pytest.mark.parametrize("listens_at", ["127.0.0.1", "0.0.0.0"])
+def test_a_broker_that_others_reach_has_no_worker_ask_its_own_machine(
+    listens_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker beside a broker that listens at every address downloads nothing from loopback, else it does."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))) as server:
+        thread = Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        (tmp_path / "jobs.yaml").write_text(
+            "jobs: [{name: a, cmd: cat, args: [x], inputs: "
+            f'[{{origin: "http://127.0.0.1:{server.server_port}/jobs.yaml", local: x}}]}}]'
+        )
+        with listening(listens_at, tmp_path, monkeypatch), launch_workers(1):
+            run = begun(tmp_path / "jobs.yaml")
+            with suppress(InstanceFailed):
+                run.wait(timeout=WAIT_S)
+            (node,) = run.nodes(function="run_task")
+        server.shutdown()
+        thread.join()
+    refused = node.error is not None and "only programs on the worker's machine may ask" in node.error.message
+    assert refused == (listens_at == "0.0.0.0")
+
+
+@contextmanager
+def listening(host: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run a broker at an address, which programs find on loopback."""
+    with reserved() as port, (folder / "broker.log").open("wb") as log:
+        options = ["--host", host, "--port", str(port), "--storage", "memory:", "--insecure"]
+        with subprocess.Popen([sys.executable, "-m", "dagorama_broker", *options], stderr=log) as broker:
+            try:
+                until(lambda: "broker ready" in (folder / "broker.log").read_text())
+                monkeypatch.setenv("DAGORAMA_HOST", "127.0.0.1")
+                monkeypatch.setenv("DAGORAMA_PORT", str(port))
+                yield
+            finally:
+                broker.terminate()

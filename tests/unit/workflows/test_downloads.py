@@ -133,7 +133,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Directory:
 
 def staged(directory: Directory, *inputs: Input, uploads: dict[str, FileData] | None = None) -> dict[str, str]:
     """Bring inputs, and return all files that there are then."""
-    bring(inputs, directory, uploads=uploads or {}, pause=lambda _: None, check=lambda: None)
+    bring(inputs, directory, uploads=uploads or {}, listens_at=str, pause=lambda _: None, check=lambda: None)
     found = {}
     for each in directory.files("."):
         with directory.reading(each.name) as opened:
@@ -259,6 +259,7 @@ def test_a_job_that_is_to_stop_does_so(directory: Directory, origin: Origin) -> 
             [Download(origin=f"{origin.url}/endless", local="x")],
             directory,
             uploads={},
+            listens_at=str,
             pause=lambda _: None,
             check=check,
         )
@@ -286,31 +287,33 @@ def test_addresses_of_other_machines_are_not(address: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "setting", "may"),
+    ("host", "listens_at", "setting", "may"),
     [
-        ("", "", True),
-        ("localhost", "", True),
-        ("::1", "", True),
-        ("broker.example.com", "", False),
-        ("10.0.0.1", "", False),
-        ("localhost", "public", False),
-        ("broker.example.com", "any", True),
+        ("", "", "", True),
+        ("localhost", "localhost", "", True),
+        ("::1", "::1", "", True),
+        ("broker.example.com", "", "", False),
+        ("10.0.0.1", "10.0.0.1", "", False),
+        ("localhost", "0.0.0.0", "", False),
+        ("", "::", "", False),
+        ("localhost", "localhost", "public", False),
+        ("broker.example.com", "0.0.0.0", "any", True),
     ],
 )
 def test_local_origins_are_for_local_brokers(
-    monkeypatch: pytest.MonkeyPatch, host: str, setting: str, may: bool
+    monkeypatch: pytest.MonkeyPatch, host: str, listens_at: str, setting: str, may: bool
 ) -> None:
-    """A worker fetches from its own machine where the broker is, or where a setting says so."""
+    """A worker fetches from its own machine where the broker is, for nobody else, or where a setting says so."""
     monkeypatch.setenv("DAGORAMA_HOST", host)
     monkeypatch.setenv(ORIGINS_SETTING, setting)
-    assert may == may_be_local()
+    assert may == may_be_local(lambda: listens_at)
 
 
 def test_a_wrong_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """A setting that is neither of the three is refused."""
     monkeypatch.setenv(ORIGINS_SETTING, "all")
     with pytest.raises(ValueError, match="neither auto, public nor any"):
-        may_be_local()
+        may_be_local(str)
 
 
 def _resolving(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> list[str]:
