@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -47,8 +49,26 @@ def ident(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def is_help(command: Command) -> bool:
+    """Tells whether a command prints a help of `dagorama`, and does nothing else."""
+    return re.fullmatch(r"dagorama( [\w-]+)* --help", command.typed) is not None
+
+
 def script(typed: list[Command]) -> str:
     """Returns a bash script that runs the commands, marks where each ends, and stops what is left in the background."""
+    lines = []
+    for asks_for_help, group in groupby(typed, is_help):
+        some = list(group)
+        if asks_for_help and len(some) > 1:
+            helps = shlex.join([MARK, *(command.typed for command in some)])
+            lines.append(f"PYTHONPATH={shlex.quote(str(ROOT))} python -m tests.docs.helps {helps}")
+        else:
+            lines += lines_of(some)
+    return "\n".join([*lines, "kill $(jobs -p) 2>/dev/null", "wait"])
+
+
+def lines_of(typed: list[Command]) -> list[str]:
+    """Returns the lines of a bash script that run commands and mark where each ends."""
     lines = []
     for command in typed:
         background = command.typed.endswith("&")
@@ -56,7 +76,7 @@ def script(typed: list[Command]) -> str:
         if background and re.match(r"dagorama[- ]broker\b", command.typed):
             lines.append(UNTIL_READY)
         lines.append(f"echo '{MARK}'")
-    return "\n".join([*lines, "kill $(jobs -p) 2>/dev/null", "wait"])
+    return lines
 
 
 def said_by_shell(typed: str, folder: Path, environment: dict[str, str]) -> str:
