@@ -35,7 +35,7 @@ def artifacts_command(instance: str, names: tuple[str, ...], output: str | None,
         for each in chosen:
             _write(each, Path(output))
     elif as_json:
-        click.echo(json.dumps([{"name": each.label, "node": str(each.node.id)} for each in chosen]))
+        click.echo(json.dumps([{"name": each.label, "node_id": str(each.node.id)} for each in chosen]))
     else:
         for each in chosen:
             click.echo(printable(each.label))

@@ -46,7 +46,7 @@ class Prepared:
     directory: Path
 
 
-class _Upload(click.ParamType[tuple[str, Path]]):
+class _Upload(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # only click 8.3 and later can be told of what
     """NAME=PATH."""
 
     name = "upload"

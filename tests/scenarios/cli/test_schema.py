@@ -222,6 +222,7 @@ CALLS = (
     "drain host-7.example.org:4711",
     "prune ONE",
     "prune --all --dry-run",
+    "artifacts ONE",
 )
 STATUS = {"check": 1, "rerun": 1}
 #: Commands that print a value in each line; of `events` another module has the calls.
