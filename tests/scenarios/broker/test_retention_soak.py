@@ -12,6 +12,8 @@ import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
+from math import inf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,7 +40,9 @@ SHORT = {
 LOG_BYTES_MAX = 64 << 20
 #: So many go through first where memory is measured for long: the collector comes after about 10,000. So many at once.
 WARM, AT_ONCE = 24_000, 16
-#: What a broker may gain in memory in an hour, and in the short form, in which all caches and pools fill.
+#: So many rounds of an old broker and of a new one, in turn, tell which needs more; ten times as many if in doubt.
+PAIRS = 6
+#: What a broker may gain in memory in an hour, or in less, and in the short form, in which all caches and pools fill.
 SLOPE_MIB, GAIN_MIB = 1.0, 48.0
 
 
@@ -48,7 +52,6 @@ class Sample(NamedTuple):
     at_s: float
     memory_mib: float
     database_bytes: int
-    took_s: float  #: for so many instances as fast as they go
 
 
 def run_instances(client: Client, worker: Worker, count: int) -> None:
@@ -60,7 +63,7 @@ def run_instances(client: Client, worker: Worker, count: int) -> None:
             worker.report_plain((grant.node_id, grant.token, b"value"))
 
 
-def warm_up(client: Client, worker: Worker, count: int) -> None:
+def run_at_once(client: Client, worker: Worker, count: int) -> None:
     """Have instances of three nodes run to their end, many at once."""
 
     def submit(_: int) -> None:
@@ -91,12 +94,10 @@ def memory_mib(broker: LaunchedBroker) -> float:
 
 def sample(broker: LaunchedBroker, client: Client, worker: Worker, path: Path, began_at: float) -> Sample:
     """Have a round of instances run and go, and measure."""
-    at = time.monotonic()
     run_instances(client, worker, ROUND)
-    took_s = time.monotonic() - at
     until(lambda: is_empty(client), within_s=2 * WAIT_S)
     size = path.stat().st_size if path.exists() else 0
-    return Sample(time.monotonic() - began_at, memory_mib(broker), size, took_s)
+    return Sample(time.monotonic() - began_at, memory_mib(broker), size)
 
 
 def slope(samples: list[Sample]) -> float:
@@ -105,6 +106,33 @@ def slope(samples: list[Sample]) -> float:
     middle, mean = sum(times) / len(times), sum(values) / len(values)
     spread = sum((at - middle) ** 2 for at in times)
     return sum((at - middle) * (value - mean) for at, value in zip(times, values, strict=True)) / spread
+
+
+def cpu_s(broker: LaunchedBroker) -> float:
+    """Give for how long the broker has used a processor (proc(5))."""
+    fields = Path(f"/proc/{broker.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def check_speed(old: tuple[LaunchedBroker, Client, Worker], connect: Connect, queue: str, storage: str) -> None:
+    """See that a broker needs no more for instances than one that was just started.
+
+    It is the time of a processor, as others use the machine as well: files and rows that grow are seen elsewhere.
+    """
+    with launch_broker(port=0, storage=storage, environment=SHORT) as broker, Client(broker.target, queue) as client:
+        both = old, (broker, client, connect(broker.target, slots=100))
+        run_at_once(*both[1][1:], ROUND)
+        least_s = [inf, inf]
+        tries = 0
+        while tries < PAIRS or (least_s[0] > least_s[1] / 0.95 and tries < 10 * PAIRS):
+            tries += 1
+            for place, (one, its_client, its_worker) in enumerate(both):
+                began_s = cpu_s(one)
+                run_at_once(its_client, its_worker, 4 * ROUND)
+                least_s[place] = min(least_s[place], cpu_s(one) - began_s)
+                until(partial(is_empty, its_client), within_s=4 * WAIT_S)
+    print(f"{least_s[0]:.2f} s of a processor, and {least_s[1]:.2f} s in a new broker")
+    assert least_s[0] <= least_s[1] / 0.95
 
 
 @pytest.mark.timeout(max(1_200, 3 * SOAK_S))
@@ -116,7 +144,7 @@ def test_a_broker_stays_as_it_is(kind: str, tmp_path: Path, connect: Connect, qu
     samples: list[Sample] = []
     with launch_broker(port=0, storage=storage, environment=SHORT) as broker, Client(broker.target, queue) as client:
         worker = connect(broker.target, slots=100)
-        warm_up(client, worker, WARM if SOAK_S else ROUND)
+        run_at_once(client, worker, WARM if SOAK_S else ROUND)
         until(lambda: is_empty(client), within_s=SOAK_S + 2 * WAIT_S)
         began_at = time.monotonic()
         while len(samples) < ROUNDS or time.monotonic() < began_at + SOAK_S:
@@ -127,11 +155,9 @@ def test_a_broker_stays_as_it_is(kind: str, tmp_path: Path, connect: Connect, qu
         with pytest.raises(grpc.RpcError):
             client.instance(new_id())
         if SOAK_S:
-            assert slope(samples) <= SLOPE_MIB, samples
-            quarter = max(1, len(samples) // 4)
-            first, last = samples[quarter : 2 * quarter], samples[-quarter:]
-            fastest = [min(one.took_s for one in some) for some in (first, last)]
-            assert fastest[1] <= fastest[0] / 0.95, samples
+            hours = (samples[-1].at_s - samples[0].at_s) / 3600
+            assert slope(samples) * hours <= SLOPE_MIB * max(1.0, hours), samples
+            check_speed((broker, client, worker), connect, queue, f"{storage}.fresh" if kind == "sqlite" else storage)
         assert samples[-1].memory_mib - samples[0].memory_mib <= GAIN_MIB, samples
     if kind == "sqlite":
         check_file(path, samples)
