@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -238,6 +239,16 @@ def test_the_json_is_as_the_schema_says(told: Told, call: str) -> None:
     values = finished.stdout.splitlines() if name in BY_LINES else [finished.stdout]
     assert len(values) > 0
     assert [list(faults(json.loads(value), SCHEMA["properties"][name])) for value in values] == [[] for _ in values]
+
+
+def test_the_problems_of_a_workflow_are_as_the_schema_says(tmp_path: Path) -> None:
+    """They are told without a broker."""
+    file = tmp_path / "wrong.cfg"
+    file.write_text("[one]\ncommand: true\ncolour: red\ndepends: two\n")
+    finished = CliRunner().invoke(group, ["check", str(file), "--json"], prog_name="dagorama")
+    told = json.loads(finished.stdout)
+    assert [each["place"]["line"] for each in told] == [1, 3]
+    assert list(faults(told, SCHEMA["properties"]["check"])) == []
 
 
 def test_each_command_has_a_schema_and_is_held_against_it() -> None:
