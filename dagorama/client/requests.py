@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from dagorama.client.settings import reconnect_s, room_s, silence_s
 from dagorama.client.steps import Deadline, Pause, Steps
 from dagorama.client.told import time_at
 from dagorama.errors import BrokerRefused, BrokerUnavailable, InstancePruned, KeyConflict, refusal
+from dagorama.jitter import chance
 from dagorama.logging import get_logger
 
 #: A broker that never answered is given up after this long, plus one attempt to connect: 5 s at most.
@@ -114,7 +114,7 @@ class Patience:
                 "the broker at %s:%d has been away for %.0f s (%s); it is waited for, up to %.0f s more",
                 *(self.connection.host, self.connection.port, now - self.lost_at, problem_in(error), give_up_at - now),
             )
-        pause_s = min(PAUSE_FIRST_S * 2 ** min(self.pauses, 10), PAUSE_LAST_S) * random.uniform(0.5, 1.0)
+        pause_s = min(PAUSE_FIRST_S * 2 ** min(self.pauses, 10), PAUSE_LAST_S) * chance.uniform(0.5, 1.0)
         self.pauses += 1
         return Pause(min(pause_s, give_up_at - now))
 

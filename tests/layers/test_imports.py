@@ -23,6 +23,7 @@ ROOMS = {
             "addresses",
             "ended",
             "errors",
+            "jitter",
             "limits",
             "logging",
             "options",

@@ -5,7 +5,6 @@ Nothing is made before the first line. Where no broker answers, what has no room
 
 from __future__ import annotations
 
-import random
 import threading
 from collections.abc import Callable, Iterator
 from math import inf
@@ -16,6 +15,7 @@ import grpc
 
 from dagorama.calls.ids import new_id
 from dagorama.client.connection import Connection, problem_in
+from dagorama.jitter import chance
 from dagorama.running.belonging import start_for_nobody
 from dagorama.v1.logs_pb2 import AppendRequest, AppendResponse, LogBlock
 from dagorama.v1.logs_pb2_grpc import LogServiceStub
@@ -130,7 +130,7 @@ class Sender:
                 bound_s = BACKOFF_MIN_S
             with self._changed:
                 if not self._intake.is_over:
-                    self._changed.wait(random.uniform(0, bound_s))
+                    self._changed.wait(chance.uniform(0, bound_s))
             bound_s = min(2 * bound_s, BACKOFF_MAX_S)
 
     def _waits_for_something(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 from time import monotonic
 from uuid import UUID
@@ -11,6 +10,7 @@ import grpc
 
 from dagorama.client.connection import problem_in
 from dagorama.errors import BrokerUnavailable
+from dagorama.jitter import chance
 from dagorama.logging import get_logger
 from dagorama.worker.options import drain_grace_s
 from dagorama.worker.owner import Owner
@@ -68,7 +68,7 @@ class Connector:
                 complain_at = now + COMPLAINT_INTERVAL_S
             if self._gives_up(was_welcome, monotonic()):
                 return
-            self._interrupt.wait(random.uniform(0, bound_s))
+            self._interrupt.wait(chance.uniform(0, bound_s))
             self._interrupt.clear()
             bound_s = min(2 * bound_s, BACKOFF_MAX_S)
 

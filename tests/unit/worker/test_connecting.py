@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from threading import Event, Thread
@@ -11,6 +10,7 @@ from typing import Any, cast
 import grpc
 import pytest
 
+from dagorama.jitter import chance
 from dagorama.v1.work_pb2 import Welcome, WorkResponse
 from dagorama.worker.owner import Owner
 from dagorama.worker.shell import connecting
@@ -109,7 +109,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Script:
     """Make a script whose clock the connector looks at, and whose backoffs take as long as they may."""
     made = Script()
     monkeypatch.setattr(connecting, "monotonic", lambda: made.now)
-    monkeypatch.setattr(random, "uniform", lambda _, bound_s: bound_s)
+    monkeypatch.setattr(chance, "uniform", lambda _, bound_s: bound_s)
     return made
 
 
@@ -285,7 +285,7 @@ class Waited(Event):
 
 def test_a_backoff_can_be_interrupted(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
     """By whoever stops the worker; and only the one that is going on."""
-    monkeypatch.setattr(random, "uniform", lambda *_: 3600)
+    monkeypatch.setattr(chance, "uniform", lambda *_: 3600)
     script.streams = [breaks(script)] * 4
     made = Connector(host="h", port=1, shell=cast(Shell, script), border=cast(Border, script), owner=Owner())
     made._interrupt = waited = Waited()
