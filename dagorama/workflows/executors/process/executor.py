@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -92,7 +92,11 @@ class ProcessExecutor:
         """Remove the folder of a job that has ended."""
         with self._lock:
             followed = self._followed.pop(handle)
-        shutil.rmtree(followed.folder, ignore_errors=True)
+        with suppress(OSError):
+            _clear(followed.folder)
+            # Last: a worker that waits for the lock begins anew as soon as its file is gone.
+            (followed.folder / "follower.lock").unlink()
+            followed.folder.rmdir()
         os.close(followed.lock)
         if followed.keeper is not None:
             followed.keeper.wait()
@@ -134,7 +138,7 @@ def _clear(folder: Path) -> None:
     """Remove what an earlier job of the key has left behind, but for the lock."""
     for path in folder.iterdir():
         if path.name != "follower.lock":
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def _start(job: Job, folder: Path) -> subprocess.Popen[bytes]:

@@ -18,6 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 #: The keeper looks so often whether it is to end the job, and when nothing happens, in seconds.
@@ -177,14 +178,20 @@ class Keeper:
         return False
 
     def follower_lock(self) -> int | None:
-        """Take the lock of the worker that follows; return its descriptor, None where one does."""
-        lock = os.open(self.path("follower.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        """Take the lock of the worker that follows; return its descriptor, None where one does, or has removed it."""
+        path = self.path("follower.lock")
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        except FileNotFoundError:
+            return None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(lock)
-            return None
-        return lock
+            if os.stat(path).st_ino == os.fstat(lock).st_ino:  # else it is that of a job which was forgotten meanwhile
+                return lock
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        os.close(lock)
+        return None
 
     def signal_all(self, number: int) -> None:
         """Send a signal to all processes of the job."""
@@ -200,17 +207,21 @@ class Keeper:
                 os.kill(self.pid, number)
 
     def end(self, told: dict[str, object]) -> None:
-        """Write how the job ended; where nobody is left to read it, remove the job."""
+        """Write how the job ended; where nobody is left to read it, remove the job, and the lock last of all.
+
+        A worker that waits for the lock begins anew as soon as its file is gone. `Service.stop` removes a service.
+        """
         partial = self.path("end.partial")
         with open(partial, "w", encoding="utf-8") as file:
             json.dump(told, file)
         os.replace(partial, self.path("end.json"))
-        if self.reason == "cancelled":
+        if self.reason == "cancelled" and not self.job.get("restart"):
             self.lock = self.follower_lock()  # the worker may have been killed meanwhile
         if self.lock is not None:
-            for name in os.listdir(self.directory):
+            for name in sorted(os.listdir(self.directory), key="follower.lock".__eq__):
                 os.unlink(self.path(name))
-            os.rmdir(self.directory)
+            with suppress(OSError):  # the next one has begun
+                os.rmdir(self.directory)
 
 
 def descendants(pid: int) -> Iterable[int]:

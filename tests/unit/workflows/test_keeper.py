@@ -1,0 +1,100 @@
+"""What keepers and executors do with the files and processes of a job, where another comes between."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagorama.workflows.executors.following import follow
+from dagorama.workflows.executors.port import Job, JobState
+from dagorama.workflows.executors.process.executor import ProcessExecutor
+from dagorama.workflows.executors.process.keeper import Keeper
+from dagorama.workflows.executors.process.places import lock_now
+from dagorama.workflows.model import Command
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(autouse=True)
+def _jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have jobs of a test's own."""
+    monkeypatch.setenv("DAGORAMA_JOBS", str(tmp_path / "jobs"))
+    monkeypatch.setenv("DAGORAMA_JOB_GRACE_S", "0.3")
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Keeper:
+    """Give the keeper of a job that has not begun."""
+    folder = tmp_path / "job"
+    folder.mkdir()
+    (folder / "job.json").write_text(json.dumps({"orphan_s": 0}))
+    for name in ("keeper.lock", "out", "told"):
+        (folder / name).touch()
+    return Keeper(str(folder))
+
+
+@pytest.fixture
+def removed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, bool]]:
+    """Give a list of the files that are removed, and whether nobody else could have had the job's lock just then."""
+    found: list[tuple[str, bool]] = []
+    unlink = os.unlink
+
+    def watched(path: Any, **options: Any) -> None:
+        folder = next((tmp for tmp in folders() if (tmp / Path(path).name).exists()), None)
+        if folder is not None:
+            lock = lock_now(folder / "follower.lock")
+            found.append((Path(path).name, lock is None))
+            if lock is not None:
+                os.close(lock)
+        unlink(path, **options)
+
+    def folders() -> list[Path]:
+        return [*Path(os.environ["DAGORAMA_JOBS"]).glob("*"), Path(os.environ["DAGORAMA_JOBS"]).parent / "job"]
+
+    monkeypatch.setattr(os, "unlink", watched)
+    return found
+
+
+def test_a_keeper_removes_the_lock_last(keeper: Keeper, removed: list[tuple[str, bool]]) -> None:
+    """No worker takes up a job that is being removed."""
+    keeper.reason, keeper.lock = "orphaned", keeper.follower_lock()
+    keeper.end({"reason": "orphaned", "status": -15})
+    assert not Path(keeper.directory).exists()
+    assert {name for name, _ in removed} >= {"job.json", "keeper.lock", "out", "told", "end.json"}
+    assert [name for name, is_held in removed if not is_held] == []
+    assert removed[-1][0] == "follower.lock"
+
+
+def test_a_worker_removes_the_lock_last(removed: list[tuple[str, bool]]) -> None:
+    """So it is with a job whose end has been taken."""
+    job = Job(key="job-1", workflow="w", task_id="a", run_id="r", command=Command(argv="echo 1"), env={})
+    status = follow(ProcessExecutor(), job, should_stop=lambda: False, tell=lambda *_: None, warn=print)
+    assert status.state is JobState.SUCCEEDED
+    assert {name for name, _ in removed} >= {"job.json", "keeper.lock", "out", "told", "end.json"}
+    assert [name for name, is_held in removed if not is_held] == []
+    assert removed[-1][0] == "follower.lock"
+
+
+def test_a_keeper_leaves_the_next_job_of_its_key_alone(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has opened the lock of a job that was forgotten before it could take it: the file there is another's now."""
+    path = Path(keeper.directory) / "follower.lock"
+    path.touch()
+    opened, held = os.open, []
+
+    def open_and_be_late(*args: Any) -> int:
+        monkeypatch.setattr(os, "open", opened)
+        descriptor = os.open(*args)
+        path.rename(path.with_name("old"))
+        held.append(lock_now(path))
+        return descriptor
+
+    monkeypatch.setattr(os, "open", open_and_be_late)
+    keeper.reason = "cancelled"
+    keeper.end({"reason": "cancelled", "status": -15})
+    assert held[0] is not None
+    assert (Path(keeper.directory) / "job.json").exists()
+    os.close(held[0])
