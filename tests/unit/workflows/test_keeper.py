@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from dagorama.workflows.executors.following import follow
 from dagorama.workflows.executors.port import Job, JobState
 from dagorama.workflows.executors.process.executor import ProcessExecutor
 from dagorama.workflows.executors.process.keeper import Keeper
+from dagorama.workflows.executors.process.launching import launch
 from dagorama.workflows.executors.process.places import lock_now
 from dagorama.workflows.model import Command
+from tests.timing import until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -98,3 +102,47 @@ def test_a_keeper_leaves_the_next_job_of_its_key_alone(keeper: Keeper, monkeypat
     assert held[0] is not None
     assert (Path(keeper.directory) / "job.json").exists()
     os.close(held[0])
+
+
+def test_a_process_gets_a_signal_once(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second SIGTERM would tell many programs to clean up no more; and one that may not be sent is none."""
+    child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    keeper.pid = child.pid
+    sent: list[int] = []
+
+    def refuse(pid: int, number: int) -> None:
+        sent.append(pid)
+        raise PermissionError
+
+    for name in ("kill", "killpg"):
+        monkeypatch.setattr(os, name, refuse)
+    keeper.signal_all(signal.SIGTERM)
+    monkeypatch.undo()
+    child.kill()
+    child.wait()
+    assert sent.count(child.pid) == 1
+
+
+def test_a_restarted_service_costs_no_descriptors(tmp_path: Path) -> None:
+    """One that ends again and again would take its keeper with it in the end."""
+    folder = tmp_path / "service"
+    folder.mkdir()
+    told = {"argv": ["sh", "-c", "echo >> starts"], "directory": str(tmp_path), "env": dict(os.environ)}
+    never = {"timeout_s": 0, "resource_limits": [], "grace_s": 1, "orphan_s": None, "restart": True}
+    process = launch(folder, {**told, **never})
+    starts = tmp_path / "starts"
+    until(lambda: starts.exists() and len(starts.read_text()) >= 3)
+    until(lambda: count_of_null(process.pid) == 3)
+    (folder / "cancel").touch()
+    process.wait()
+
+
+def count_of_null(pid: int) -> int:
+    """Return how many descriptors of a process are of the empty device."""
+    count = 0
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        try:
+            count += os.readlink(path) == os.devnull
+        except FileNotFoundError:
+            continue
+    return count

@@ -17,7 +17,7 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import suppress
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
@@ -103,8 +103,8 @@ class Keeper:
         keeper_pid = os.getpid()
         self.pid = os.fork()
         if self.pid:
-            os.close(out)
-            os.close(err)
+            for descriptor in (out, err, nothing):  # a keeper of a service comes here again and again
+                os.close(descriptor)
             return
         try:
             os.setsid()
@@ -194,17 +194,14 @@ class Keeper:
         return None
 
     def signal_all(self, number: int) -> None:
-        """Send a signal to all processes of the job."""
-        for pid in descendants(os.getpid()):
-            try:
+        """Send a signal to all processes of the job, once: a second SIGTERM means "at once" to many programs."""
+        found = descendants(os.getpid())
+        for pid in found:
+            with suppress(OSError):  # it has ended, or is somebody else's
                 os.kill(pid, number)
-            except OSError:  # it has ended, or is somebody else's
-                continue
-        if self.status is None:
-            try:
+        if not found and self.status is None:  # there is no /proc here
+            with suppress(OSError):
                 os.killpg(self.pid, number)
-            except OSError:  # it has no group yet
-                os.kill(self.pid, number)
 
     def end(self, told: dict[str, object]) -> None:
         """Write how the job ended; where nobody is left to read it, remove the job, and the lock last of all.
@@ -224,7 +221,7 @@ class Keeper:
                 os.rmdir(self.directory)
 
 
-def descendants(pid: int) -> Iterable[int]:
+def descendants(pid: int) -> Sequence[int]:
     """Return all processes below one, the oldest generation first, as `/proc` has them."""
     children: dict[int, list[int]] = {}
     try:
