@@ -196,6 +196,23 @@ def test_the_end_of_a_job_waits_for_the_next_worker(executor: Executor, worker: 
     assert "exit status 5" in status.problem
 
 
+def test_a_job_whose_following_failed_is_followed_on(executor: Executor) -> None:
+    """The next attempt in the same process goes on with it, as after a moment with a full disk."""
+    text = "echo >> started; echo first; while [ ! -e go ]; do sleep 0.05; done; echo last"
+
+    def fail(stream: int, text: str) -> None:
+        raise OSError("no space left")
+
+    broken = Told()
+    broken.tell = fail  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="no space left"):
+        broken.follow(executor, job(text))
+    Path("go").touch()
+    told = Told()
+    assert told.follow(executor, job(text)).state is JobState.SUCCEEDED
+    assert (told.text[1], Path("started").read_text()) == ("last\n", "\n")
+
+
 def test_a_job_that_nobody_follows_ends(
     worker: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

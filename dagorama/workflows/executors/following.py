@@ -5,7 +5,7 @@ from __future__ import annotations
 from codecs import getincrementaldecoder
 from collections.abc import Callable
 
-from dagorama.workflows.executors.port import ENDED, Executor, Job, JobStatus
+from dagorama.workflows.executors.port import ENDED, Executor, Handle, Job, JobStatus
 
 #: A job is looked at again after so long, in seconds, if its executor has said nothing before.
 LOOK_S = 1.0
@@ -20,9 +20,21 @@ def follow(
     """Run a job to its end, or find it and go on; tell its output as it comes, and return how it ended.
 
     When `should_stop` says so the job is cancelled, and its end is waited for. Each word for a state that nobody knows
-    is warned of once.
+    is warned of once. Where following fails, as with a full disk, the job is left for the next attempt.
     """
     handle = executor.submit(job)
+    try:
+        status = _followed(executor, handle, should_stop, tell, warn)
+    except BaseException:
+        executor.leave(handle)
+        raise
+    executor.forget(handle)
+    return status
+
+
+def _followed(
+    executor: Executor, handle: Handle, should_stop: Callable[[], bool], tell: Tell, warn: Callable[[str], None]
+) -> JobStatus:
     decode = {stream: getincrementaldecoder("utf-8")("backslashreplace") for stream in (1, 2)}
     logs = executor.logs(handle)
     warned: set[str] = set()
@@ -54,5 +66,4 @@ def follow(
             tell(stream, decoder.decode(b"", final=True))
     finally:
         logs.close()
-    executor.forget(handle)
     return status

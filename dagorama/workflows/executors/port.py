@@ -89,8 +89,8 @@ class Executor(Protocol):
     def submit(self, job: Job) -> Handle:
         """Start a job, or find the one of its key, and return its handle. The job is started once for each key.
 
-        The caller follows it from now on: it calls `wait` again and again, `cancel` to end it, and `forget` when it has
-        ended. Raises `TaskFailed` for a job that cannot be started.
+        The caller follows it from now on: it calls `wait` again and again, `cancel` to end it, and in the end `forget`
+        when it has ended, else `leave`. Raises `TaskFailed` for a job that cannot be started.
         """
         ...
 
@@ -112,4 +112,8 @@ class Executor(Protocol):
 
     def forget(self, handle: Handle) -> None:
         """Remove what is kept of a job that has ended: a job of the same key is a new one from then on."""
+        ...
+
+    def leave(self, handle: Handle) -> None:
+        """Follow a job no more, which has not ended: the next `submit` of its key goes on with it."""
         ...

@@ -13,7 +13,7 @@ from time import monotonic, sleep
 
 from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus
 from dagorama.workflows.executors.process.commands import directory_of, environment_of, words_of
-from dagorama.workflows.executors.process.launching import grace_s, launch, seconds_of, status_in
+from dagorama.workflows.executors.process.launching import grace_s, launch, reap_later, seconds_of, status_in
 from dagorama.workflows.executors.process.output import ProcessLogs
 from dagorama.workflows.executors.process.places import is_locked, jobs_folder, lock_now
 from dagorama.workflows.problems import TaskFailed
@@ -100,6 +100,14 @@ class ProcessExecutor:
         os.close(followed.lock)
         if followed.keeper is not None:
             followed.keeper.wait()
+
+    def leave(self, handle: Handle) -> None:
+        """Give the lock of a job back, so that another may follow it; where none comes, it ends."""
+        with self._lock:
+            followed = self._followed.pop(handle)
+        os.close(followed.lock)
+        if followed.keeper is not None:
+            reap_later(followed.keeper)
 
     def _job(self, handle: Handle) -> _Followed:
         with self._lock:

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Thread
+from time import sleep
 
 from dagorama.workflows.executors.port import JobState, JobStatus
 from dagorama.workflows.executors.process import keeper
@@ -25,8 +27,8 @@ def launch(folder: Path, job: Mapping[str, object]) -> subprocess.Popen[bytes]:
     """Start the keeper of a job in its folder; `OSError` where that cannot be. The caller must wait for it."""
     # The variables of the environment may be secret; the folder is the user's alone.
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-    lock = lock_now(folder / "keeper.lock")
-    assert lock is not None
+    while (lock := lock_now(folder / "keeper.lock")) is None:
+        sleep(0.005)  # somebody looks whether it is free
     try:
         # The lock is the keeper's from its first moment on, and free when it is gone, however that came about.
         return subprocess.Popen(
@@ -39,6 +41,11 @@ def launch(folder: Path, job: Mapping[str, object]) -> subprocess.Popen[bytes]:
         )
     finally:
         os.close(lock)
+
+
+def reap_later(keeper: subprocess.Popen[bytes]) -> None:
+    """Take note of the end of a keeper that nobody waits for; it may outlive this process."""
+    Thread(target=keeper.wait, name="dagorama-keeper", daemon=True).start()
 
 
 def status_in(folder: Path) -> JobStatus:
