@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
-from threading import Thread
 from time import monotonic, sleep
+from uuid import uuid4
 
 from dagorama.node_context import context
 from dagorama.workflows.executors.port import Job, JobLogs
 from dagorama.workflows.executors.process.commands import environment_of, words_of
-from dagorama.workflows.executors.process.launching import grace_s, launch, seconds_of, status_in
+from dagorama.workflows.executors.process.launching import grace_s, launch, reap_later, seconds_of, status_in
 from dagorama.workflows.executors.process.output import ProcessLogs
 from dagorama.workflows.model import Command, TaskRun
 from dagorama.workflows.problems import TaskFailed, quoted
@@ -23,6 +23,8 @@ from dagorama.workflows.services.records import Service, deploying, services
 
 #: A service answers within so long after its start; `DAGORAMA_HEALTH_S` sets another time.
 HEALTH_S = 60.0
+#: How the task ends whose service has not answered by then.
+REPLACED = "was replaced by another deployment, or stopped, before it answered"
 _LOOK_S, _ANSWER_S = 0.1, 5.0
 
 
@@ -53,7 +55,8 @@ def deploy(plan: Plan, here: TaskRun, port: int) -> dict[str, str]:
         _await_answer(service, plan, here)
     except BaseException:
         with deploying():
-            service.stop()
+            if service.is_current:  # else its folder is that of the one in its place
+                service.stop()
         raise
     return {"id": service.id, "name": service.name, "url": service.url}
 
@@ -84,6 +87,7 @@ def _replaced(plan: Plan, here: TaskRun, port: int) -> Service:
         port=port,
         run_id=here.run_id,
         task_id=here.task.id,
+        deployment=uuid4().hex,
     )
 
 
@@ -116,8 +120,7 @@ def _start(service: Service, plan: Plan, here: TaskRun) -> None:
         )
     except OSError as error:
         raise TaskFailed(task_id=here.task.id, problem=f"cannot be deployed: {error}") from None
-    # It may outlive this process; until then somebody has to take note of its end.
-    Thread(target=keeper.wait, name="dagorama-service", daemon=True).start()
+    reap_later(keeper)
 
 
 def _await_answer(service: Service, plan: Plan, here: TaskRun) -> None:
@@ -128,9 +131,11 @@ def _await_answer(service: Service, plan: Plan, here: TaskRun) -> None:
         while True:
             answers = _answers(service.port, plan.health)
             _tell(logs)
-            if answers:
+            if answers and service.is_current:
                 return
             node.raise_if_cancelled()
+            if not service.is_current:
+                raise TaskFailed(task_id=here.task.id, problem=REPLACED)
             if not service.runs:
                 raise TaskFailed(task_id=here.task.id, problem=status_in(service.folder).problem)
             if monotonic() >= give_up_at:

@@ -30,6 +30,8 @@ class Service:
     #: The run and the task that have deployed it.
     run_id: str
     task_id: str
+    #: Another one each time, also where the same task deploys it again.
+    deployment: str
 
     @property
     def url(self) -> str:
@@ -46,8 +48,15 @@ class Service:
         """Return whether its keeper is there, which starts it anew when it ends."""
         return is_locked(self.folder / "keeper.lock")
 
+    @property
+    def is_current(self) -> bool:
+        """Return whether it is still there, and no other in its place."""
+        return _record_in(self.folder) == self
+
     def write(self) -> None:
         """Make its folder, and write down what it is."""
+        if self.folder.exists():  # a worker was killed before it had a record, or after it had none any more
+            self.stop()
         self.folder.mkdir(mode=0o700, parents=True)
         (self.folder / "service.json").write_text(json.dumps(asdict(self)), encoding="utf-8")
 
@@ -61,13 +70,16 @@ class Service:
 
 def services() -> list[Service]:
     """Return the services of this machine by kind and name, also those whose keeper was killed."""
-    found = []
-    for path in _root().glob("*/service.json"):
-        try:
-            found.append(Service(**json.loads(path.read_text(encoding="utf-8"))))
-        except (OSError, ValueError, TypeError):  # it is being removed
-            continue
+    found = filter(None, map(_record_in, _root().glob("*")))
     return sorted(found, key=lambda service: (service.kind, service.name, service.id))
+
+
+def _record_in(folder: Path) -> Service | None:
+    """Return the service of a folder; None where it is being removed."""
+    try:
+        return Service(**json.loads((folder / "service.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 @contextmanager

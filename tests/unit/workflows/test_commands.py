@@ -105,7 +105,9 @@ def test_a_cron_string_is_explained() -> None:
 def test_services_are_listed_and_stopped() -> None:
     """By id, or by a name that only one of them has; one whose keeper was killed is listed as such."""
     for service_id, name in (("a-1", "a"), ("a-2", "a"), ("b", "c")):
-        Service(kind="model", id=service_id, name=name, description="", port=1, run_id="r", task_id="t").write()
+        Service(
+            kind="model", id=service_id, name=name, description="", port=1, run_id="r", task_id="t", deployment="d"
+        ).write()
     listed = command("services").stdout.splitlines()
     assert [line.split()[0] for line in listed[1:]] == ["a-1", "a-2", "b"]
     assert all(line.endswith("was killed") for line in listed[1:])

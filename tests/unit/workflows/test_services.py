@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -15,8 +16,9 @@ from dagorama import NodeFailed
 from dagorama.testing import in_process_broker
 from dagorama.workflows.model import Task, Work, Workflow
 from dagorama.workflows.running import start_workflow
+from dagorama.workflows.services import deploying
 from dagorama.workflows.services.deploying import free_port
-from dagorama.workflows.services.records import services
+from dagorama.workflows.services.records import Service, services
 from dagorama.workflows.services.works import AppService, ModelService
 from tests.timing import WAIT_S, until
 
@@ -94,6 +96,37 @@ def test_a_service_that_never_answers_fails_and_is_stopped(monkeypatch: pytest.M
     with pytest.raises(NodeFailed, match="did not answer"):
         deploy(AppService(name="a", argv=("sleep", "600")))
     assert services() == []
+
+
+def test_a_deployment_that_another_overtakes_leaves_that_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It fails, says why, and does not stop what is in its place."""
+    monkeypatch.setenv("PORT", str(free_port()))
+    placed: list[Service] = []
+
+    def overtake(*_: object) -> bool:
+        """Deploy another in its place, of which it hears no answer."""
+        if not placed:
+            (first,) = services()
+            first.stop()
+            placed.append(replace(first, deployment="another"))
+            placed[0].write()
+        return True
+
+    monkeypatch.setattr(deploying, "_answers", overtake)
+    with pytest.raises(NodeFailed, match="was replaced by another deployment"):
+        deploy(AppService(name="a", argv=("sleep", "600")))
+    assert services() == placed
+
+
+def test_what_a_killed_deployment_has_left_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker was killed when it had made the folder, and not yet the record in it."""
+    model = ModelService(name="m", file="m.py", function="f", model_id="7")
+    deploy(model)
+    (service,) = services()
+    service.stop()
+    service.folder.mkdir()
+    assert services() == []
+    assert asked(deploy(model)["url"], [1]) == 2
 
 
 def test_the_port_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
