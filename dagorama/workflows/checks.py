@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from dagorama.workflows.model import Loaded, Task, Workflow
-from dagorama.workflows.problems import Place, Problem, WorkflowError, in_order, quoted
+from dagorama.workflows.problems import TOLD_MAX, Place, Problem, WorkflowError, in_order, quoted
 
 #: The longest id of a task: that of a label.
 ID_CHARS_MAX = 200
@@ -120,6 +120,8 @@ def _numbers(workflow: Workflow) -> Iterator[Problem]:
 
 def _edges(tasks: Sequence[Task]) -> Iterator[Problem]:
     ids = {task.id for task in tasks}
+    named = sorted(ids)
+    unknown = 0
     for task in tasks:
         for one in dict.fromkeys(task.depends):
             if one == task.id:
@@ -127,14 +129,17 @@ def _edges(tasks: Sequence[Task]) -> Iterator[Problem]:
                 yield Problem(place=task.place, message=message, way_out="leave that out")
             elif one not in ids:
                 message = f"{quoted(task.id)} depends on {quoted(one)}, which there is not"
-                yield Problem(place=task.place, message=message, way_out=_like(one, ids))
+                unknown += 1  # to look for likely ones takes a while, and no more are told
+                yield Problem(
+                    place=task.place, message=message, way_out=_like(one, named) if unknown <= TOLD_MAX else ""
+                )
 
 
-def _like(name: str, ids: set[str]) -> str:
-    """Return a way out for an unknown name: names that are like it, or the first of all."""
+def _like(name: str, ids: Sequence[str]) -> str:
+    """Return a way out for an unknown name: names that are like it, or the first of all, of ids in order."""
     from difflib import get_close_matches
 
-    alike = get_close_matches(name[:ID_CHARS_MAX], sorted(ids)[:1000], n=3)
+    alike = get_close_matches(name[:ID_CHARS_MAX], ids[:1000], n=3)
     if alike:
         return f"did you mean {' or '.join(map(quoted, alike))}?"
-    return f"there are {', '.join(map(quoted, sorted(ids)[:5]))}{', ...' if len(ids) > 5 else ''}"
+    return f"there are {', '.join(map(quoted, ids[:5]))}{', ...' if len(ids) > 5 else ''}"

@@ -17,7 +17,7 @@ DEFAULT = "DEFAULT"
 _SEVERAL_LINES = frozenset({"depends"})
 _INDENT = re.compile(r"^[ \t]*\t", re.MULTILINE)
 _SECTION = re.compile(r"\[(?P<name>[^\]]*)\]\s*(?:[#;].*)?$")
-_OPTION = re.compile(r"(?P<key>[^\s=:][^=:]*?)\s*[=:]\s*(?P<value>.*)$")
+_OPTION = re.compile(r"(?P<key>[^\s=:][^=:]*)[=:](?P<value>.*)$")  # white space at its ends is stripped after that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,10 @@ class Lines:
         self._names: dict[str, Place] = {}
         for number, line in enumerate(_INDENT.sub(_expanded, text).split("\n"), 1):
             self._read(line, Place(file=file, line=number))
+        for section in (self.default, *self.sections):
+            for option in section.options.values():
+                if option.name in _SEVERAL_LINES and not option.value:  # nor has a further line given it one
+                    self._no_value(option.name, option.place)
 
     def _read(self, line: str, place: Place) -> None:
         words = line.strip()
@@ -98,7 +102,9 @@ class Lines:
         """Read a line that is indented below an option."""
         found = _OPTION.match(words)
         if found and self._name(found["key"]) in self._known:
-            message = f"{quoted(found['key'])} is indented below {quoted(self._key)}, and is read as if it were not"
+            message = (
+                f"{quoted(found['key'].strip())} is indented below {quoted(self._key)}, and is read as if it were not"
+            )
             self._slip(place, message, "begin it where the other options begin")
             self._put(found["key"], found["value"], place)
         elif self._key in _SEVERAL_LINES and self._section is not None:
@@ -138,7 +144,7 @@ class Lines:
             there = self._section.options[name].place
             self._wrong(place, f"{quoted(name)} is there already, at line {there.line}", "leave one of them out")
         elif not value.strip() and name not in _SEVERAL_LINES:
-            self._wrong(place, f"{quoted(name)} has no value", "give it one, or leave it out")
+            self._no_value(name, place)
             self._section.options[name] = Option(name=name, value="", place=place)
         else:
             self._section.options[name] = Option(name=name, value=value.strip(), place=place)
@@ -146,6 +152,9 @@ class Lines:
     @staticmethod
     def _name(key: str) -> str:
         return key.strip().lower()
+
+    def _no_value(self, name: str, place: Place) -> None:
+        self._wrong(place, f"{quoted(name)} has no value", "give it one, or leave it out")
 
     def _wrong(self, place: Place, message: str, way_out: str) -> None:
         self.problems.append(Problem(place=place, message=message, way_out=way_out))

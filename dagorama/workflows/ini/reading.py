@@ -56,6 +56,7 @@ class _Reading:
         self._default = lines.default.options
         self._tiers = tiers
         self._has_said: set[str] = set()
+        self._wrong_values: set[Problem] = set()
         self.problems: list[Problem] = []
         self.notices: list[Problem] = []
         for name, option in self._default.items():
@@ -204,7 +205,8 @@ class _Reading:
         except ValueError as error:
             message = f"{quoted(option.name)} is {quoted(option.value)}: {error}"
             problem = Problem(place=option.place, message=message)
-            if problem not in self.problems:
+            if problem not in self._wrong_values:
+                self._wrong_values.add(problem)
                 self.problems.append(problem)
             return default
 

@@ -167,6 +167,29 @@ type = model
     ]
 
 
+def test_depends_without_an_id_is_refused() -> None:
+    """Its ids may stand on further lines, but somewhere they must."""
+    assert load("[a]\ncommand = x\n[b]\ncommand = x\ndepends =\n  a\n").workflow.tasks[1].depends == ("a",)
+    assert refused("[a]\ndepends =\ncommand = x\n") == [
+        "demo.cfg:2: 'depends' has no value; give it one, or leave it out"
+    ]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[a]\ncommand = x\ntitle" + " " * 1_000_000 + "b c\n[a]\n",
+        "".join(f"[t{number}]\ncommand = x\ntimeout = soon\n" for number in range(20_000)),
+        "".join(f"[t{number}]\ncommand = x\ndepends = q{number}\n" for number in range(20_000)),
+    ],
+    ids=["spaces", "values", "depends"],
+)
+def test_a_large_wrong_file_is_refused_soon(text: str) -> None:
+    """Reading takes no longer than in proportion to the text, however wrong that is."""
+    assert refused(text)
+
+
 def test_a_cycle_is_printed_as_a_path() -> None:
     """It names the tasks that wait for each other."""
     text = "[a]\ncommand = x\ndepends = c\n[b]\ncommand = x\ndepends = a\n[c]\ncommand = x\ndepends = b\n"
