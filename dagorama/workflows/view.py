@@ -79,7 +79,8 @@ def statuses_of(run: DAGInstance[dict[str, object]]) -> tuple[dict[str, Status],
     ready: list[str] = []
     for node in run.nodes(function="run_task", inputs=False):
         status = _STATUSES.get(node.state, Status.IN_PROGRESS)
-        if status is Status.FAILED and node.status.failures[-1].type.endswith(TaskNotStarted.__name__):
+        failures = node.status.failures
+        if status is Status.FAILED and failures and failures[-1].type.endswith(TaskNotStarted.__name__):
             status = Status.UNSUBMITTED
         elif node.state is NodeState.READY or status is not Status.UNSUBMITTED:
             ready.append(node.label)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace as Fake
+from typing import Any
+
+from dagorama.states import NodeState
 from dagorama.workflows.model import Command, Task, Workflow
-from dagorama.workflows.view import Status, TextView
+from dagorama.workflows.view import Status, TextView, statuses_of
 
 TASKS = tuple(Task(id=name, work=Command(argv=("true",))) for name in ("job_1", "a_long_name_of_a_task", "job_2"))
 
@@ -30,3 +34,14 @@ def test_the_last_line_says_how_it_ended() -> None:
     assert (view.last_line(), view.has_succeeded) == ("Pipeline completed successfully.", True)
     view.lines({"job_2": Status.UNSUBMITTED})
     assert view.last_line() == "Pipeline did not complete."
+
+
+def test_a_task_may_have_failed_without_an_attempt() -> None:
+    """One that was not started counts as such, and one that ended otherwise has failed."""
+    not_started = Fake(type="dagorama.workflows.problems:TaskNotStarted")
+    nodes = [
+        Fake(label=label, state=NodeState.FAILED, status=Fake(failures=failures))
+        for label, failures in (("a", ()), ("b", (not_started,)), ("c", (Fake(type="ValueError"),)))
+    ]
+    run: Any = Fake(nodes=lambda **_: nodes)
+    assert statuses_of(run) == ({"a": Status.FAILED, "b": Status.UNSUBMITTED, "c": Status.FAILED}, ["a", "c"])
