@@ -111,7 +111,8 @@ class _Reading:
         if kind == APP:
             name = _text(given, "name") or task_id
             command = self._read_option(given.get("command"), options.words, _NO_WORDS)
-            return AppService(name=name, description=_text(given, "description"), argv=command)
+            description = _text(given, "description")
+            return AppService(name=name, description=description, argv=command, resource_limits=tier.resource_limits)
         if kind == SCHEDULED:
             self._ignored(given, "submit_as_running_user")
             return self._scheduled(given)

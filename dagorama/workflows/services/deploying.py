@@ -15,7 +15,14 @@ from uuid import uuid4
 from dagorama.node_context import context
 from dagorama.workflows.executors.port import Job, JobLogs
 from dagorama.workflows.executors.process.commands import environment_of, words_of
-from dagorama.workflows.executors.process.launching import grace_s, launch, reap_later, seconds_of, status_in
+from dagorama.workflows.executors.process.launching import (
+    checked_limits,
+    grace_s,
+    launch,
+    reap_later,
+    seconds_of,
+    status_in,
+)
 from dagorama.workflows.executors.process.output import ProcessLogs
 from dagorama.workflows.model import Command, TaskRun
 from dagorama.workflows.problems import TaskFailed, quoted
@@ -41,6 +48,7 @@ class Plan:
     directory: str
     #: The path that is asked for.
     health: str
+    resource_limits: tuple[tuple[str, int], ...] = ()
 
 
 def deploy(plan: Plan, here: TaskRun, port: int) -> dict[str, str]:
@@ -100,9 +108,10 @@ def _start(service: Service, plan: Plan, here: TaskRun) -> None:
         workflow=here.info.name,
         task_id=here.task.id,
         run_id=here.run_id,
-        command=Command(argv=plan.argv),
+        command=Command(argv=plan.argv, resource_limits=plan.resource_limits),
         env={**dict(here.task.env), "PORT": str(service.port)},
     )
+    limits = checked_limits(job)
     try:
         service.write()
         keeper = launch(
@@ -112,7 +121,7 @@ def _start(service: Service, plan: Plan, here: TaskRun) -> None:
                 "directory": plan.directory,
                 "env": environment_of(job, os.environ),
                 "timeout_s": 0,
-                "resource_limits": [],
+                "resource_limits": limits,
                 "grace_s": grace_s(),
                 "orphan_s": None,
                 "restart": True,

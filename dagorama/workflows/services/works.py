@@ -57,6 +57,8 @@ class AppService:
     description: str = ""
     #: Empty: the project's `app.sh`.
     argv: tuple[str, ...] = ()
+    #: As those of a command.
+    resource_limits: tuple[tuple[str, int], ...] = ()
 
     def run(self, here: TaskRun) -> dict[str, str]:
         """Stop the app of this name, deploy it anew, and return its name and address once it answers."""
@@ -70,5 +72,6 @@ class AppService:
             argv=self.argv or APP_COMMAND,
             directory=os.path.join(os.getcwd(), here.info.directory),
             health="/",
+            resource_limits=self.resource_limits,
         )
         return deploy(plan, here, int(setting))

@@ -249,6 +249,8 @@ def test_a_tier_is_what_the_settings_say(tmp_path: Path, monkeypatch: pytest.Mon
     task = only("[a]\ncommand = x\ntier = LARGE\n")
     assert (task.tier, task.queue, task.taint, [one.max for one in task.limits]) == ("Large", "large", "gpu", [2])
     assert task.work == Command(argv=("x",), resource_limits=(("cpu", 9),))
+    app = only("[a]\ntype = app\ntier = large\n")
+    assert app.work == AppService(name="a", resource_limits=(("cpu", 9),))
     assert only("[a]\ntype = model\nfile = x\nfunction = f\ntier = huge\n").queue == ""
     assert refused("[a]\ncommand = x\ntier = huge\n") == ["demo.cfg:3: there is no tier 'huge'; there are Large, Small"]
 

@@ -118,6 +118,17 @@ def test_a_deployment_that_another_overtakes_leaves_that_alone(monkeypatch: pyte
     assert services() == placed
 
 
+def test_an_app_has_the_limits_of_its_tier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are those of a command, and one that there is not is refused."""
+    monkeypatch.setenv("PORT", str(free_port()))
+    text = 'ulimit -n > limit; exec python3 -m http.server --bind 127.0.0.1 "$PORT"'
+    deploy(AppService(name="a", argv=("sh", "-c", text), resource_limits=(("nofile", 77),)))
+    assert Path("limit").read_text() == "77\n"
+    monkeypatch.setenv("PORT", str(free_port()))
+    with pytest.raises(NodeFailed, match="no resource limit 'files'"):
+        deploy(AppService(name="b", argv=("true",), resource_limits=(("files", 77),)))
+
+
 def test_what_a_killed_deployment_has_left_is_in_nobodys_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker was killed when it had made the folder, and not yet the record in it."""
     model = ModelService(name="m", file="m.py", function="f", model_id="7")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +12,14 @@ from time import monotonic, sleep
 
 from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus
 from dagorama.workflows.executors.process.commands import directory_of, environment_of, words_of
-from dagorama.workflows.executors.process.launching import grace_s, launch, reap_later, seconds_of, status_in
+from dagorama.workflows.executors.process.launching import (
+    checked_limits,
+    grace_s,
+    launch,
+    reap_later,
+    seconds_of,
+    status_in,
+)
 from dagorama.workflows.executors.process.output import ProcessLogs
 from dagorama.workflows.executors.process.places import is_locked, jobs_folder, lock_now
 from dagorama.workflows.problems import TaskFailed
@@ -156,7 +162,7 @@ def _start(job: Job, folder: Path) -> subprocess.Popen[bytes]:
         "directory": directory,
         "env": environment_of(job, os.environ),
         "timeout_s": job.timeout_s,
-        "resource_limits": _checked_limits(job),
+        "resource_limits": checked_limits(job),
         "grace_s": grace_s(),
         "orphan_s": seconds_of("DAGORAMA_ORPHAN_S", ORPHAN_S),
     }
@@ -164,10 +170,3 @@ def _start(job: Job, folder: Path) -> subprocess.Popen[bytes]:
         return launch(folder, told)
     except OSError as error:
         raise TaskFailed(task_id=job.task_id, problem=f"cannot be started: {error}") from None
-
-
-def _checked_limits(job: Job) -> list[tuple[str, int]]:
-    for name, _ in job.command.resource_limits:
-        if not hasattr(resource, f"RLIMIT_{name.upper()}"):
-            raise TaskFailed(task_id=job.task_id, problem=f"cannot be started: there is no resource limit {name!r}")
-    return list(job.command.resource_limits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,9 +13,10 @@ from pathlib import Path
 from threading import Thread
 from time import sleep
 
-from dagorama.workflows.executors.port import JobState, JobStatus
+from dagorama.workflows.executors.port import Job, JobState, JobStatus
 from dagorama.workflows.executors.process import keeper
 from dagorama.workflows.executors.process.places import is_locked, lock_now
+from dagorama.workflows.problems import TaskFailed
 
 #: How long the processes of a job may take to end after SIGTERM; `DAGORAMA_JOB_GRACE_S` sets another time. It is less
 #: than a worker gives a node that was cancelled, so that it sees the end.
@@ -41,6 +43,14 @@ def launch(folder: Path, job: Mapping[str, object]) -> subprocess.Popen[bytes]:
         )
     finally:
         os.close(lock)
+
+
+def checked_limits(job: Job) -> list[tuple[str, int]]:
+    """Return the limits of a job's resources; `TaskFailed` for one that this machine does not know."""
+    for name, _ in job.command.resource_limits:
+        if not hasattr(resource, f"RLIMIT_{name.upper()}"):
+            raise TaskFailed(task_id=job.task_id, problem=f"cannot be started: there is no resource limit {name!r}")
+    return list(job.command.resource_limits)
 
 
 def reap_later(keeper: subprocess.Popen[bytes]) -> None:
