@@ -23,8 +23,10 @@ from dagorama.workflows.staging.places import BadPlace, place_below
 RATIO_MAX = 200
 #: That holds from so many bytes on: a small archive of a text that repeats itself is harmless.
 RATIO_FROM_BYTES = 100 * 2**20
-#: Earlier than this no entry can be (MS-DOS).
-_EARLIEST = (1980, 1, 1, 0, 0, 0)
+#: Earlier and later than these no entry can be (MS-DOS has seven bits for the year); the last is a time in 2106.
+_EARLIEST, _LATEST_AT = (1980, 1, 1, 0, 0, 0), 2**32
+#: These are unpacked step by step. Of the others zipfile unpacks all that it has read at once: a megabyte may be 20 GB.
+_METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
 def pack(directory: Directory, place: str, to: BinaryIO, check: Callable[[], None]) -> None:
@@ -44,9 +46,8 @@ def pack(directory: Directory, place: str, to: BinaryIO, check: Callable[[], Non
 def _add(archive: zipfile.ZipFile, name: str, opened: BinaryIO, limit: int, check: Callable[[], None]) -> int:
     """Add a file, and return how many bytes it has."""
     told = os.fstat(opened.fileno())
-    entry = zipfile.ZipInfo(
-        name.encode("utf-8", "backslashreplace").decode(), max(localtime(told.st_mtime)[:6], _EARLIEST)
-    )
+    changed = localtime(min(max(told.st_mtime, 0), _LATEST_AT))[:6]
+    entry = zipfile.ZipInfo(name.encode("utf-8", "backslashreplace").decode(), max(changed, _EARLIEST))
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = (told.st_mode & 0xFFFF) << 16
     taken = 0
@@ -96,6 +97,8 @@ def _place(entry: zipfile.ZipInfo, what: str, folder: str) -> str:
     place = folder
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         problem = "is neither a file nor a folder"
+    elif entry.compress_type not in _METHODS:
+        problem = "is packed by another method than deflate"
     elif "\\" in entry.filename or ".." in entry.filename.split("/"):
         problem = "leads out of the archive's folder"
     else:

@@ -121,6 +121,27 @@ def test_a_bomb_that_lies_is_refused_while_it_is_unpacked(
     assert files_in(directory) == {}
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_is_unpacked_at_once_is_refused(directory: Directory, method: int) -> None:
+    """Methods by which a few bytes become gigabytes of memory before they can be counted are not unpacked."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as archive:
+        archive.writestr("a", b"x")
+    with pytest.raises(StagingFailed, match="another method than deflate"):
+        unpack(made, "it", directory, ".", nothing)
+
+
+@pytest.mark.parametrize("changed_at", [-(10**11), 0, 2**33, 10**11])
+def test_files_of_any_time_are_packed(directory: Directory, changed_at: int) -> None:
+    """A file whose time no archive can say is packed with the nearest that one can."""
+    with directory.writing("folder/a") as to:
+        to.write(b"a")
+    os.utime(directory.path / "folder" / "a", (changed_at, changed_at))
+    made = io.BytesIO()
+    pack(directory, "folder", made, nothing)
+    assert zipfile.ZipFile(made).namelist() == ["a"]
+
+
 def test_sizes_are_bounded(directory: Directory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more is packed or unpacked than the setting says."""
     monkeypatch.setenv(SETTING, "1000")
