@@ -6,11 +6,12 @@ machine the second time (DNS rebinding). Proxies are not used, as they would loo
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Callable
 from contextlib import closing
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, responses
 from typing import BinaryIO
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -76,7 +77,9 @@ class Downloads:
                     else:
                         return self._taken(parts, response, to)
             except (OSError, HTTPException) as error:
-                raise _failed(parts, f"broke off: {type(error).__name__}: {error}", again=True) from None
+                # What the server has said may be the header that it was sent.
+                said = "" if isinstance(error, HTTPException) else f": {error}"
+                raise _failed(parts, f"broke off: {type(error).__name__}{said}", again=True) from None
             finally:
                 connection.close()
         raise _failed(parts, f"was sent on more than {REDIRECTS_MAX} times")
@@ -92,7 +95,9 @@ class Downloads:
                 connected = context.wrap_socket(connected, server_hostname=host)
             except OSError as error:
                 connected.close()
-                raise _failed(parts, f"cannot be trusted: {error}") from None
+                is_for_ever = isinstance(error, ssl.SSLError)
+                problem = "cannot be trusted" if is_for_ever else "broke off"
+                raise _failed(parts, f"{problem}: {error}", again=not is_for_ever) from None
             connection = HTTPSConnection(host, port, timeout=SILENCE_S, context=context)
         connection.sock = connected
         return connection
@@ -100,6 +105,8 @@ class Downloads:
     def _connected(self, parts: SplitResult, host: str, port: int) -> socket.socket:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except UnicodeError:
+            raise _failed(parts, "names a host that can have no address") from None
         except OSError as error:
             raise _failed(parts, f"names a host that is not found: {error}", again=True) from None
         last: OSError | None = None
@@ -120,7 +127,7 @@ class Downloads:
     def _taken(self, parts: SplitResult, response: HTTPResponse, to: BinaryIO) -> str:
         """Write the body of an answer to a file."""
         if response.status != 200:
-            problem = f"was answered with {response.status} {response.reason}"
+            problem = f"was answered with {response.status} {responses.get(response.status, '')}".rstrip()
             raise _failed(parts, problem, again=response.status in _FOR_A_MOMENT)
         limit, taken = staged_bytes_max(), 0
         expected = response.length
@@ -131,7 +138,7 @@ class Downloads:
             if taken > limit:
                 problem = f"has more than {limit:,} bytes"
                 raise TooMuch(what=shown(parts), problem=problem, way_out="set DAGORAMA_STAGED_MAX for the workers")
-            to.write(chunk)
+            _write(chunk, to, parts)
         if expected is not None and taken < expected:
             raise _failed(parts, f"broke off after {taken:,} of {expected:,} bytes", again=True)
         return response.headers.get_content_type()
@@ -139,7 +146,7 @@ class Downloads:
 
 def _checked(url: str) -> SplitResult:
     """Return the parts of a URL of http or https."""
-    wrong = StagingFailed(what=f"the URL {url[:200]!r}", problem="is none of http or https")
+    wrong = StagingFailed(what=f"the URL {_without_secrets(url)[:200]!r}", problem="is none of http or https")
     try:
         parts = urlsplit(url)
         is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -172,9 +179,24 @@ def _next(parts: SplitResult, response: HTTPResponse, authorization: str) -> tup
     return to, authorization if is_same else ""
 
 
+def _write(chunk: bytes, to: BinaryIO, parts: SplitResult) -> None:
+    """Write to a file; a disk that is full is no fault of the server, and no less full in a moment."""
+    try:
+        to.write(chunk)
+    except OSError as error:
+        raise _failed(parts, f"cannot be written to the run's directory: {error.strerror}") from None
+
+
 def shown(parts: SplitResult) -> str:
-    """Return a URL for messages: its query, which may have a signature or token, is left out."""
-    return parts._replace(query="...", fragment="").geturl() if parts.query else parts.geturl()
+    """Return a URL for messages, without what may be secret in it."""
+    return _without_secrets(parts.geturl())
+
+
+def _without_secrets(url: str) -> str:
+    """Return a text that is, or should be, a URL without its user and password, query and fragment."""
+    place = re.sub(r"//[^/?#]*@", "//", url.partition("#")[0])
+    path, has_query, _ = place.partition("?")
+    return f"{path}?..." if has_query else path
 
 
 def _failed(parts: SplitResult, problem: str, way_out: str = "", *, again: bool = False) -> StagingFailed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import socket
 import ssl
 import threading
@@ -75,7 +77,9 @@ class Handler(BaseHTTPRequestHandler):
         elif path == "/endless":
             self._give_endlessly()
         elif path == "/missing":
-            self.send_error(404)
+            self.send_error(404, self.headers.get("Authorization"))
+        elif path == "/no-http":
+            self.wfile.write(self.headers.get("Authorization", "").encode() + b"\r\n")
         else:
             self._give(b"the file")
 
@@ -178,6 +182,36 @@ def test_an_answer_that_fails_is_told(directory: Directory, origin: Origin) -> N
     assert staged(directory) == {}
 
 
+def test_a_name_that_no_host_can_have_is_told(directory: Directory) -> None:
+    """A host whose name cannot be looked up at all fails the input with words, at once."""
+    with pytest.raises(StagingFailed, match="names a host that can have no address"):
+        staged(directory, Download(origin="http://a..b/x", local="x"))
+
+
+def test_a_full_disk_is_not_the_fault_of_the_server(origin: Origin) -> None:
+    """What cannot be written is told as that, and not fetched again."""
+
+    class Full(io.BytesIO):
+        def write(self, data: object) -> int:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    fetched = downloads.Downloads(may_be_local=True, pause=lambda _: None, check=lambda: None)
+    with pytest.raises(StagingFailed, match="cannot be written to the run's directory: No space left"):
+        fetched.fetch(f"{origin.url}/file", Full())
+    assert len(origin.asked) == 1
+
+
+def test_a_handshake_that_breaks_off_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that ends before it is encrypted says nothing about whom to trust."""
+    pauses: list[float] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setattr(downloads, "SILENCE_S", 0.05)  # nobody answers
+        fetched = downloads.Downloads(may_be_local=True, pause=pauses.append, check=lambda: None)
+        with pytest.raises(StagingFailed, match="broke off"):
+            fetched.fetch(f"https://127.0.0.1:{server.getsockname()[1]}/", io.BytesIO())
+    assert pauses == list(downloads.PAUSES_S)
+
+
 def test_what_is_wrong_for_a_moment_is_tried_again(directory: Directory, origin: Origin) -> None:
     """A server that is busy is asked again."""
     assert staged(directory, Download(origin=f"{origin.url}/flaky", local="x")) == {"x": "the file"}
@@ -192,9 +226,12 @@ def test_secrets_go_into_the_header_and_nowhere_else(
     step = Download(origin=f"{origin.url}/file", local="x", auth="Bearer {{ SHOP_TOKEN }}")
     assert staged(directory, step) == {"x": "the file"}
     assert origin.asked == [("GET", "/file", "Bearer s3cret")]
-    with pytest.raises(StagingFailed) as caught:
-        staged(directory, Download(origin=f"{origin.url}/missing?sig=q", local="x", auth="Bearer {{SHOP_TOKEN}}"))
-    told = f"{caught.value!r}{caught.value}{step!r}{capfd.readouterr()}"
+    told = f"{step!r}"
+    for path in ("missing?sig=q", "no-http?sig=q", "to?https://user:sig=q@127.0.0.1:1/x", "to?https:///x?sig=q"):
+        with pytest.raises(StagingFailed) as caught:
+            staged(directory, Download(origin=f"{origin.url}/{path}", local="x", auth="Bearer {{SHOP_TOKEN}}"))
+        told += f"{caught.value!r}{caught.value}"
+    told += f"{capfd.readouterr()}"
     assert ("s3cret" in told, "sig=q" in told) == (False, False)
 
 
