@@ -25,13 +25,16 @@ _TAG_CHARS_MAX = 500
 class RunWorkflow(DAGDefinition):
     """One run of a workflow."""
 
-    @dagorama(queue_name=WORKFLOWS_QUEUE, label="{workflow.name}").syncfn
+    # The variables of tasks may be secret, and what is shown of inputs is for all who look.
+    @dagorama(queue_name=WORKFLOWS_QUEUE, label="{workflow.name}", inputs=False).syncfn
     def entrypoint(self, workflow: Workflow, parameters: object = None, directory: str = "") -> dict[str, object]:
         """Make the nodes of all tasks, and return the value of each by its id."""
         values: dict[str, object] = _elsewhere("make_nodes")(self.run_task, workflow, parameters, directory)
         return values
 
-    @dagorama(queue_name=TASKS_QUEUE, label="{task.id}", retry=StaticRetry(1, 0, give_up_on=TaskNotStarted)).syncfn
+    @dagorama(
+        queue_name=TASKS_QUEUE, label="{task.id}", retry=StaticRetry(1, 0, give_up_on=TaskNotStarted), inputs=False
+    ).syncfn
     def run_task(self, task: Task, info: RunInfo, values: dict[str, object]) -> object:
         """Do the work of a task, once the tasks that it depends on have succeeded with these values."""
         return _elsewhere("do_work")(task, info, values, self.keep_artifact)

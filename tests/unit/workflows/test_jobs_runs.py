@@ -87,6 +87,13 @@ neighbors: {apple: [pear]}
     assert run_path(str(run.id)).stat().st_mode & 0o777 == 0o700
 
 
+def test_variables_of_jobs_are_not_shown(tmp_path: Path) -> None:
+    """The environment of a job may hold a password, and its files may: nobody who looks at nodes sees them."""
+    run = begun(tmp_path, "jobs: [{name: a, cmd: 'true', env: {PASSWORD: s3cret}, inputs: [{content: x, local: y}]}]")
+    assert run.result() == {"a": ()}
+    assert [(node.label, node.inputs) for node in run.nodes()] == [("jobs", None), ("a", None)]
+
+
 def test_a_missing_output_fails_the_job_and_what_depends_on_it(tmp_path: Path) -> None:
     """A declared output that is not there fails its job, all of them named; an optional one does not."""
     run = begun(
