@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -116,9 +117,14 @@ class TaskFolders:
 
 
 def remove_tree(path: Path) -> None:
-    """Remove a folder and what is in it, be it read-only; a no-op where there is none."""
-    for folder, _, _ in os.walk(path):
-        Path(folder).chmod(0o755)
+    """Remove a folder and what is in it, be it read-only; a no-op where there is none. A link is not followed."""
+    if path.is_symlink():
+        path.unlink()
+        return
+    with suppress(OSError):
+        # By descriptors: a program of the run that goes on may put a link to a folder of others where one was.
+        for _, _, _, folder in os.fwalk(path):
+            os.fchmod(folder, 0o700)
     shutil.rmtree(path, ignore_errors=True)
 
 
