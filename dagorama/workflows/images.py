@@ -5,17 +5,18 @@ Each reads what it is to do from its environment, as the image does: that is whe
 
 from __future__ import annotations
 
-import json
 import os
-import shutil
 import stat
-import urllib.request
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+from time import sleep
 from urllib.parse import unquote, urlsplit
 
 from dagorama.workflows.configuration import SHARED_VARIABLE, BadOperationConfiguration
+from dagorama.workflows.staging.archives import unpack
+from dagorama.workflows.staging.directory import Directory
+from dagorama.workflows.staging.downloads import Downloads, shown
+from dagorama.workflows.staging.places import place_below
 
 #: The most of a file that is sent as a result.
 RESULT_BYTES_MAX = 1024 * 1024
@@ -25,8 +26,6 @@ TOO_LARGE = "Error: size exceeded"
 NO_TEXT = "Error: not a text"
 #: The variable that names a folder of the shared directory.
 _FOLDER = "folder"
-#: So much of a zip file is unpacked at most, and so many files.
-_UNPACKED_BYTES_MAX, _UNPACKED_FILES_MAX = 10 * 1024**3, 100_000
 
 
 def extract_download() -> None:
@@ -34,20 +33,22 @@ def extract_download() -> None:
     url = _variable("url")
     name = unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2]) or "index.html"
     if name in (".", "..") or "/" in name or "\0" in name:
-        raise ValueError(f"the url ends in no name of a file: {url}")
+        raise ValueError(f"the url ends in no name of a file: {shown(urlsplit(url))}")
     folder = _shared() / os.environ.get(_FOLDER, "")
     if not folder.resolve().is_relative_to(_shared().resolve()):
         raise ValueError(f"folder leads out of the shared directory: {os.environ[_FOLDER]}")
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / name
-    if urlsplit(url).scheme not in ("http", "https"):
-        raise ValueError(f"url must be one of http or https, not {url}")
-    print(f"downloading {url} to {file}", flush=True)
-    with urllib.request.urlopen(url, timeout=60) as answer, file.open("wb") as target:
-        shutil.copyfileobj(answer, target)
-    if name.endswith(".zip"):
-        _unpack(file, folder)
-        file.unlink()
+    place = place_below(".", folder.resolve().relative_to(_shared().resolve()).as_posix())
+    directory = Directory(_shared().resolve())
+    # A program of the run that asks by itself may ask its own machine, too.
+    downloads = Downloads(may_be_local=True, pause=sleep, check=lambda: None)
+    print(f"downloading {shown(urlsplit(url))} to {folder / name}", flush=True)
+    if not name.endswith(".zip"):
+        with directory.writing(place_below(place, name)) as target:
+            downloads.fetch(url, target)
+        return
+    with directory.scratch() as packed:
+        downloads.fetch(url, packed)
+        unpack(packed, name, directory, place, lambda: None)
 
 
 def print_file() -> None:
@@ -135,22 +136,3 @@ def _text_of(file: Path) -> str:
         return data.decode()
     except UnicodeDecodeError:
         return NO_TEXT
-
-
-def _unpack(file: Path, folder: Path) -> None:
-    """Unpack a zip file; `ValueError` for one that leads out of the folder, or is much larger than it looks."""
-    with zipfile.ZipFile(file) as packed:
-        infos = packed.infolist()
-        if len(infos) > _UNPACKED_FILES_MAX or sum(info.file_size for info in infos) > _UNPACKED_BYTES_MAX:
-            raise ValueError(
-                f"{file.name} unpacks to more than {_UNPACKED_BYTES_MAX} bytes or {_UNPACKED_FILES_MAX} files"
-            )
-        for name in _members(packed, folder):
-            packed.extract(name, folder)
-
-
-def _members(packed: zipfile.ZipFile, folder: Path) -> Iterator[str]:
-    for name in packed.namelist():
-        if not (folder / name).resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"{json.dumps(name)} leads out of the folder that it is unpacked into")
-        yield name
