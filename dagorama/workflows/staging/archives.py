@@ -30,7 +30,7 @@ _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
 def pack(directory: Directory, place: str, to: BinaryIO, check: Callable[[], None]) -> None:
-    """Write the archive of a file, or of all files in a folder, by their names relative to that."""
+    """Write the archive of a file, or of all files in a folder, by their names relative to that, but for its own."""
     limit = staged_bytes_max()
     with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
         if stat.S_ISREG(directory.kind(place)):
@@ -38,7 +38,10 @@ def pack(directory: Directory, place: str, to: BinaryIO, check: Callable[[], Non
                 _add(archive, place.rpartition("/")[2], opened, limit, check)
             return
         taken = 0
+        own = _file_of(to)
         for found in directory.files(place):
+            if own is not None and os.path.samestat(own, os.fstat(found.descriptor)):
+                continue  # it would grow for as long as it is read
             with open(os.dup(found.descriptor), "rb") as opened:
                 taken += _add(archive, found.name, opened, limit - taken, check)
 
@@ -61,6 +64,14 @@ def _add(archive: zipfile.ZipFile, name: str, opened: BinaryIO, limit: int, chec
                 raise TooMuch(what=name, problem=problem, way_out="set DAGORAMA_STAGED_MAX for the workers")
             to.write(chunk)
     return taken
+
+
+def _file_of(opened: BinaryIO) -> os.stat_result | None:
+    """Return the facts of an open file; None where it is none of the file system."""
+    try:
+        return os.fstat(opened.fileno())
+    except OSError:
+        return None
 
 
 def is_archive(opened: BinaryIO) -> bool:

@@ -84,3 +84,11 @@ def test_a_snapshot_has_all_files(run: Instance, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv(ROOT_SETTING, str(tmp_path / "other"))
     refused = CliRunner().invoke(snapshot_command, [str(run.id), "--output", str(archive)])
     assert (refused.exit_code, "is not there; run it where the workers are" in refused.output) == (4, True)
+
+
+def test_a_snapshot_is_no_part_of_itself(run: Instance, tmp_path: Path) -> None:
+    """An archive that is written into the run's own directory would grow for as long as it is read."""
+    archive = tmp_path / "runs" / str(run.id) / "run.zip"
+    packed = CliRunner().invoke(snapshot_command, [str(run.id), "--output", str(archive)])
+    assert packed.exit_code == 0, packed.output
+    assert sorted(zipfile.ZipFile(archive).namelist()) == ["a.txt", "c.txt", "out/b.txt"]
