@@ -34,7 +34,15 @@ def run_job(command: Command, staging: Staging, here: TaskRun) -> tuple[str, ...
     progress = Progress(directory, here.key)
     for number, step in enumerate(staging.inputs, start=1):
         if number > progress.done:
-            bring([step], directory, uploads=dict(parameters.uploads), listens_at=_listens_at, pause=sleep, check=check)
+            if not progress.has_moved(number, step):
+                bring(
+                    [step],
+                    directory,
+                    uploads=dict(parameters.uploads),
+                    listens_at=_listens_at,
+                    pause=sleep,
+                    check=check,
+                )
             progress.note(number)
     try:
         here.execute(_placed(command, staging, here, directory, parameters))

@@ -7,6 +7,7 @@ from hashlib import sha256
 from dagorama.workflows.staging.directory import Directory
 from dagorama.workflows.staging.faults import Missing
 from dagorama.workflows.staging.places import OWN
+from dagorama.workflows.staging.steps import Input, Move
 
 
 class Progress:
@@ -31,6 +32,26 @@ class Progress:
         with self._directory.writing(self._place) as to:
             to.write(b"%d" % done)
         self.done = done
+
+    def has_moved(self, number: int, step: Input) -> bool:
+        """Return whether the input of this number is a move that the job has made; note that it makes it now if not.
+
+        A file is moved once, be it that the job is tried again: its origin may be of another job, and is gone then.
+        """
+        if not isinstance(step, Move):
+            return False
+        mark = f"{self._place}-{number}"
+        if self._is_there(step.origin):
+            with self._directory.writing(mark):
+                return False
+        return self._is_there(mark) and self._is_there(step.local)
+
+    def _is_there(self, place: str) -> bool:
+        try:
+            self._directory.kind(place)
+        except Missing:
+            return False
+        return True
 
     def forget(self) -> None:
         """Begin anew the next time: the command has ended."""

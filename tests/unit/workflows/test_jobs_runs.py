@@ -87,6 +87,33 @@ neighbors: {apple: [pear]}
     assert run_path(str(run.id)).stat().st_mode & 0o777 == 0o700
 
 
+def test_a_job_that_has_moved_a_file_can_be_run_again(tmp_path: Path, root: Path) -> None:
+    """What another job has left, and a failed one has moved, is where it belongs when that is tried again."""
+    run = begun(
+        tmp_path,
+        """
+jobs:
+- {name: leave, cmd: sh, args: [-c, echo left > from.txt]}
+- {name: move, cmd: cat, args: [to.txt, missing.txt], inputs: [{move: from.txt, local: to.txt}]}
+neighbors: {leave: [move]}
+""",
+    )
+    assert [node.label for node in run.nodes(state="failed")] == ["move"]
+    (root / str(run.id) / "missing.txt").write_text("is there now")
+    run.retry()
+    run.wait(timeout=WAIT_S)
+    assert printed(run, "move").endswith("left\nis there now")
+
+
+def test_a_file_that_was_never_there_is_not_moved(tmp_path: Path, root: Path) -> None:
+    """That a file has the new name already makes up for a missing one only where the job itself has moved it."""
+    run = begun(tmp_path, "jobs: [{name: a, cmd: 'true', inputs: [{move: from, local: to}]}]")
+    (root / str(run.id) / "to").touch()
+    run.retry()
+    with pytest.raises(InstanceFailed, match="from is not there"):
+        run.wait(timeout=WAIT_S)
+
+
 def test_variables_of_jobs_are_not_shown(tmp_path: Path) -> None:
     """The environment of a job may hold a password, and its files may: nobody who looks at nodes sees them."""
     run = begun(tmp_path, "jobs: [{name: a, cmd: 'true', env: {PASSWORD: s3cret}, inputs: [{content: x, local: y}]}]")
