@@ -44,9 +44,14 @@ def test_nobody_else_looks_into_what_is_removed(tmp_path: Path, monkeypatch: pyt
     """While a run's folder goes, it is no more open to other users than it was."""
     (tmp_path / "run" / "work").mkdir(parents=True, mode=0o700)
     (tmp_path / "run").chmod(0o700)
-    modes = []
+    modes: list[int] = []
     real = shutil.rmtree
-    monkeypatch.setattr(shutil, "rmtree", lambda path, **how: (modes.append(path.stat().st_mode), real(path, **how)))
+
+    def watched(path: Path, *, ignore_errors: bool) -> None:
+        modes.append(path.stat().st_mode)
+        real(path, ignore_errors=ignore_errors)
+
+    monkeypatch.setattr(shutil, "rmtree", watched)
     remove_tree(tmp_path / "run")
     assert [mode & 0o777 for mode in modes] == [0o700]
     assert os.listdir(tmp_path) == []
