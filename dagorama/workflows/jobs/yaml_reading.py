@@ -16,8 +16,8 @@ from dagorama.workflows.problems import Place, Problem, WorkflowError, quoted
 if TYPE_CHECKING:
     import yaml
 
-#: The aliases of a file may stand for so many values in all.
-ALIASED_MAX = 100_000
+#: The aliases of a file may stand for so many values in all, where a text is one for each so many characters it begins.
+ALIASED_MAX, CHARS_OF_VALUE = 100_000, 1_000
 
 _TAG = "tag:yaml.org,2002:"
 _KINDS = {
@@ -98,7 +98,7 @@ class _Builder:
         match type(event).__name__:
             case "ScalarEvent":
                 self._check_tag(event)
-                self._put(self._scalar(event), 1, event.anchor)
+                self._put(self._scalar(event), 1 + len(event.value) // CHARS_OF_VALUE, event.anchor)
             case "MappingStartEvent":
                 self._begin(Fields(_line(event)), event)
             case "SequenceStartEvent":
@@ -148,7 +148,8 @@ class _Builder:
         tree, size = named
         self._aliased += size
         if self._aliased > ALIASED_MAX:
-            raise BeyondBounds(line, f"the aliases stand for more than {ALIASED_MAX:,} values", "use fewer of them")
+            text = f"the aliases stand for more than {ALIASED_MAX:,} values of {CHARS_OF_VALUE:,} characters"
+            raise BeyondBounds(line, text, "use fewer of them")
         self._put(tree, size, None)
 
     def _put(self, tree: Tree, size: int, anchor: str | None) -> None:

@@ -173,8 +173,9 @@ def _laughs(level: int, opening: str, closing: str) -> str:
         ('{"jobs": ' + "[" * 100_000, "deep in each other"),
         ('{"jobs": ' + '{"a": ' * 100_000, "deep in each other"),
         ("base: &b {" + ", ".join(f"k{n}: v" for n in range(2_000)) + "}\njobs:\n" + "- {<<: *b}\n" * 200, "aliases"),
+        (f"jobs: [{{name: a, cmd: &b {'x' * 100_000}, args: [{'*b, ' * 2_000}]}}]", "the aliases stand for more than"),
     ],
-    ids=["laughs", "yaml deep", "json lists", "json objects", "merges"],
+    ids=["laughs", "yaml deep", "json lists", "json objects", "merges", "long text"],
 )
 def test_bombs_are_refused_where_they_show(text: str, told: str) -> None:
     """A small file that would unfold to a very large one is refused before it does."""
