@@ -104,8 +104,9 @@ def subscribe(
 
 def _read(queue: str, group: str, told: set[UUID], changes: dagorama.Changes | None) -> Iterator[Message]:
     while True:
-        done = _acknowledged(queue, group)
-        for instance in reversed(_published(queue, told)):
+        published = _published(queue, told)
+        done = _acknowledged(queue, group) if published else set()
+        for instance in reversed(published):
             told.add(instance.id)
             if instance.id not in done:
                 body = cast(dict[str, Any], instance.result())

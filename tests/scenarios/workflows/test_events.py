@@ -10,6 +10,7 @@ import pytest
 
 import dagorama
 from dagorama.hooks import started_hooks
+from dagorama.workflows import events as workflow_events
 from dagorama.workflows.events import Message, publish, subscribe
 from dagorama.workflows.operations.exit_notices import QueueNotice
 from dagorama_broker.launch import launch_broker
@@ -44,6 +45,21 @@ def test_message_is_told_until_it_is_acknowledged() -> None:
     first.acknowledge()  # again, which changes nothing
     assert bodies(subscribe("numbers", follow=False)) == []
     assert len(bodies(subscribe("numbers", follow=False, group="others"))) == 3
+
+
+@pytest.mark.usefixtures("_broker")
+def test_acknowledgements_are_asked_for_where_there_is_a_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that waits does not read what its group has acknowledged at each change of anything."""
+    asked: list[str] = []
+
+    def acknowledged(queue: str, group: str) -> set[object]:
+        asked.append(queue)
+        return set()
+
+    monkeypatch.setattr(workflow_events, "_acknowledged", acknowledged)
+    publish("some", {})
+    assert [len(list(subscribe(queue, follow=False))) for queue in ("none", "some")] == [0, 1]
+    assert asked == ["some"]
 
 
 @pytest.mark.usefixtures("_broker")
