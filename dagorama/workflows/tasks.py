@@ -212,7 +212,9 @@ def _checked_retries(task: str, limit: object) -> int:
 def _checked_variable(task: str, name: str, value: object) -> str:
     text = str(value)
     if "=" in name or "\0" in name + text or not name:
-        raise BadOperationConfiguration(f"task {task!r} cannot have the variable {name!r} with {text[:50]!r}")
+        # The value may be secret.
+        problem = "whose value has a NUL character" if "\0" in text else "which is no name of one"
+        raise BadOperationConfiguration(f"task {task!r} cannot have the variable {name!r}, {problem}")
     return text
 
 

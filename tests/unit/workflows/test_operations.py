@@ -152,3 +152,11 @@ def test_groups_become_dependencies() -> None:
     op = operations.SimpleDagOperation("op-", (bash("a"), bash("b")), (bash("c"), bash("d")), bash("e"))
     made = {task.id: task.depends for task in op.to_workflow(engine="dagorama").tasks}
     assert made == {"a": (), "b": (), "c": ("a", "b"), "d": ("a", "b"), "e": ("c", "d")}
+
+
+@pytest.mark.parametrize(("name", "value"), [("a=b", "s3cret"), ("", "s3cret"), ("A", "s3cret\0")])
+def test_values_of_variables_are_not_told(name: str, value: str) -> None:
+    """What is wrong with a variable is told without its value, which may be a password."""
+    with pytest.raises(Bad, match="cannot have the variable") as caught:
+        bash().add_env(name, value)
+    assert "s3cret" not in str(caught.value)
