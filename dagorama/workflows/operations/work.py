@@ -45,8 +45,9 @@ class FunctionCall:
             function_process.write_call(folders.own, self.packed)
             module = function_process.__name__
             argv = (sys.executable, "-u", "-m", module, str(folders.own))
-            # The modules that this worker can import, the function's process can.
-            path = os.pathsep.join(each or os.getcwd() for each in sys.path)
+            # The modules that this worker can import, the function's process can, and before them the task's own.
+            own = [value for name, value in here.task.env if name == "PYTHONPATH" and value]
+            path = os.pathsep.join([*own, *(each or os.getcwd() for each in sys.path)])
             try:
                 here.execute(_command(here, folders, argv, ("PYTHONPATH", path)))
             except TaskFailed:

@@ -86,6 +86,19 @@ def test_functions_return_values_and_scripts_print() -> None:
     assert str(execution.instance_id) in op.get_operation_update_url()
 
 
+def test_functions_import_from_the_path_of_their_task(tmp_path: Path) -> None:
+    """A task's PYTHONPATH goes before what the worker can import, and does not take its place."""
+    (tmp_path / "module_of_the_task.py").write_text("VALUE = 3\n")
+
+    def call() -> int:
+        import module_of_the_task  # type: ignore[import-not-found]
+
+        return int(module_of_the_task.VALUE)
+
+    op = operations.SingleTaskOperation("path-", tasks.PythonTask("call", call, PYTHONPATH=str(tmp_path)))
+    assert run(op).values() == {"call": 3}
+
+
 def test_failure_is_told() -> None:
     """A failed run is looked at like any other: its status, message and logs are there, and what waits is not run."""
 
