@@ -17,6 +17,7 @@ KNOWN = frozenset(
     _PREFIX + name
     for name in [
         "ACTOR",
+        "CALL_NODES_MAX",
         "CANCEL_GRACE_S",
         "CODE_MISMATCH",
         "DELIVERIES_MAX",
@@ -28,6 +29,7 @@ KNOWN = frozenset(
         "INLINE_MAX",
         "INPUTS",
         "INSECURE",
+        "INSTANCE_NODES_MAX",
         "JOBS",
         "JOB_GRACE_S",
         "KEEP_BYTES_MAX",

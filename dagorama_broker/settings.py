@@ -112,6 +112,8 @@ def from_environment(environ: Mapping[str, str] = os.environ, *, storage: str | 
             deliveries_max=_positive(
                 "DAGORAMA_DELIVERIES_MAX", _integer(environ, "DAGORAMA_DELIVERIES_MAX", _DEFAULTS.deliveries_max)
             ),
+            call_nodes_max=_bound(environ, "DAGORAMA_CALL_NODES_MAX", _DEFAULTS.call_nodes_max),
+            instance_nodes_max=_bound(environ, "DAGORAMA_INSTANCE_NODES_MAX", _DEFAULTS.instance_nodes_max),
             reconnect_grace_s=_number(environ, "DAGORAMA_RECONNECT_GRACE_S", _DEFAULTS.reconnect_grace_s),
             keep=Keep(
                 _kept_s(environ, "DAGORAMA_KEEP_COMPLETED", _DEFAULTS.keep.completed_s),
@@ -183,6 +185,13 @@ def _integer(environ: Mapping[str, str], name: str, default: int) -> int:
         return int(text)
     except ValueError:
         raise SettingsError(f"{name}={text!r} is not a whole number") from None
+
+
+def _bound(environ: Mapping[str, str], name: str, default: float) -> float:
+    """Read a number of things there may be; `inf` for any."""
+    if environ.get(name, "").strip().lower() == "inf":
+        return inf
+    return _positive(name, _integer(environ, name, int(default)))
 
 
 def _port(environ: Mapping[str, str], name: str, default: int, *, least: int) -> int:

@@ -48,7 +48,8 @@ class SubmitNodes(Command):
     """Make an instance, where the id is new, and nodes in it. Repeating it is a no-op.
 
     With a `start`, nothing is made where another instance was started under the key: `known`, where that has left
-    memory. Raises `ConflictingNode`, `DuplicateCall`, `UnknownDependency` or `ConflictingKey`.
+    memory. Raises `ConflictingNode`, `DuplicateCall`, `UnknownDependency`, `ConflictingKey`, `TooManyCalls` or
+    `TooManyNodes`.
     """
 
     instance_id: InstanceId

@@ -14,6 +14,8 @@ CoreError
 │   ├── ConflictingRequest  the same, for a request to retry or to rerun
 │   ├── ConflictingKey      same key, other body
 │   ├── DuplicateCall       same id twice in one request
+│   ├── TooManyCalls        one function, or one request, makes more than the broker allows
+│   ├── TooManyNodes        the same of an instance
 │   ├── UnknownDependency   depends on what does not exist before it (so also: a cycle)
 │   └── UnknownWorker
 ├── IllegalMove             the core is at fault
@@ -174,6 +176,41 @@ class DuplicateCall(Refused):
         super().__init__(f"node {show_id(node_id)} stands twice in one request; every call needs an id of its own")
 
 
+class TooManyCalls(Refused):
+    """One function, or one request from outside, makes more nodes than the broker is set to allow."""
+
+    def __init__(self, *, count: int, most: float, maker: str, function: str) -> None:
+        """Name the function of the first call, and that which made the calls; empty: they come from outside."""
+        self.count = count
+        self.most = most
+        self.maker = maker
+        self.function = function
+        what = "one call of a function" if maker else "one request"
+        super().__init__(
+            f"{_makes(maker, count, function)}; {what} may make {most:.0f} (DAGORAMA_CALL_NODES_MAX of the broker). "
+            f"{'Let it call functions that make a part of them each' if maker else 'Send them in several'}, or give "
+            "each node more to do, or raise the setting"
+        )
+
+
+class TooManyNodes(Refused):
+    """An instance would have more nodes than the broker is set to allow."""
+
+    def __init__(self, *, instance_id: bytes, before: int, count: int, most: float, maker: str, function: str) -> None:
+        """Name functions as `TooManyCalls` does."""
+        self.instance_id = instance_id
+        self.before = before
+        self.count = count
+        self.most = most
+        self.maker = maker
+        self.function = function
+        super().__init__(
+            f"{_makes(maker, count, function)}, and instance {show_id(instance_id)} has {before} already; an instance "
+            f"may have {most:.0f} (DAGORAMA_INSTANCE_NODES_MAX of the broker). Start instances of their own for a part "
+            "of the work, or give each node more to do, or raise the setting"
+        )
+
+
 class UnknownDependency(Refused):
     """A call depends on something that does not exist before it."""
 
@@ -213,6 +250,10 @@ class BrokenInvariant(CoreError, AssertionError):
         self.evidence = evidence
         seen = ", ".join(f"{name}={value!r}" for name, value in evidence.items())
         super().__init__(f"{rule} (seen: {seen})")
+
+
+def _makes(maker: str, count: int, function: str) -> str:
+    return f"{maker or 'a request'} makes {count} {'node' if count == 1 else 'nodes'}, the first of {function}"
 
 
 def show_time(at: float) -> str:

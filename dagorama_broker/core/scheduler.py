@@ -12,6 +12,7 @@ from dagorama_broker.core.deadlines import expire_instance, fail_expired, fail_o
 from dagorama_broker.core.grants.attempts import Attempts
 from dagorama_broker.core.grants.dispatch import Dispatcher
 from dagorama_broker.core.grants.fleet import Fleet
+from dagorama_broker.core.graph.bounds import Bounds
 from dagorama_broker.core.graph.graph import Graph
 from dagorama_broker.core.graph.hooking import call_hooks
 from dagorama_broker.core.graph.resetting import Resets
@@ -44,7 +45,7 @@ class Scheduler:
         self.limits = Limits()
         #: What the current command has decided so far: the parts add to it, and only `handle` takes from it.
         self._events: list[e.Event] = []
-        self.graph = Graph(self.queues, self.limits, self._events)
+        self.graph = Graph(self.queues, self.limits, Bounds(self.settings), self._events)
         self.dispatcher = Dispatcher(self.queues, self.limits, self._events, token=epoch << _EPOCH_SHIFT)
         self.attempts = Attempts(
             self.graph,

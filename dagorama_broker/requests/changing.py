@@ -76,8 +76,8 @@ class Changing(LookingAtLimits):
         `opaque` payloads are any bytes; others may refer to values, which have to be there.
 
         Return the other instance that was started under the key of the options, None where there is none. Raises
-        `MalformedRequest`, `MissingValues`, `ConflictingNode`, `DuplicateCall`, `UnknownDependency` or
-        `ConflictingKey`.
+        `MalformedRequest`, `MissingValues`, `ConflictingNode`, `DuplicateCall`, `UnknownDependency`, `ConflictingKey`,
+        `TooManyCalls` or `TooManyNodes`.
         """
         check_name("definition", definition)
         check_hooks(hooks)

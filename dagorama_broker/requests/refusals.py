@@ -19,6 +19,8 @@ CODES: dict[type[Exception], str] = {
     errors.ConflictingRequest: "ALREADY_EXISTS",
     errors.ConflictingKey: "ALREADY_EXISTS",
     errors.DuplicateCall: "INVALID_ARGUMENT",
+    errors.TooManyCalls: "INVALID_ARGUMENT",
+    errors.TooManyNodes: "FAILED_PRECONDITION",
     errors.UnknownDependency: "INVALID_ARGUMENT",
     ExpiredCursor: "OUT_OF_RANGE",
     MalformedRequest: "INVALID_ARGUMENT",

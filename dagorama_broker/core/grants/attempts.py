@@ -7,7 +7,7 @@ from math import inf
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.errors import Refused, UnknownDependency
+from dagorama_broker.core.errors import Refused, TooManyCalls, TooManyNodes, UnknownDependency
 from dagorama_broker.core.grants.dispatch import Dispatcher
 from dagorama_broker.core.graph.graph import Graph, cut_short, remember
 from dagorama_broker.core.graph.submitting import build_nodes, texts_of
@@ -29,11 +29,11 @@ from dagorama_broker.core.model.values import (
 _LOST = "WorkerLost"
 _LOST_WITH_IT = "was lost while it held the node: "
 
-#: What is said to people beside what is wrong with a result.
-_INVALID = (
-    "The function's value and calls came to nothing, and it is not tried again: it would do the same. A promise that a "
-    "global or a cache has kept from an attempt that failed is one of a call that was never made"
-)
+#: What is said to people beside what is wrong with a result; then, where it has too many calls, or its promises may be
+#: of old.
+_INVALID = "The function's value and calls came to nothing, and it is not tried again: it would do the same"
+_MENDED = "When that is mended, `dagorama retry` lets the instance go on"
+_OF_OLD = "A promise that a global or a cache has kept from an attempt that failed is one of a call that was never made"
 
 
 class Attempts:
@@ -100,10 +100,11 @@ class Attempts:
         if result.children or result.promise_ids or result.alias_id is not None:
             # All is built and looked up before any of it is added, so a fault leaves no trace: expansion is atomic.
             try:
+                self._graph.bounds.check(node.instance, result.children, node)
                 children = build_nodes(self._graph, node.instance, result.children, parent=node, now=now)
                 promises = self._promised(node, result, children)
             except Refused as refusal:
-                failure = Failure(type="InvalidExpansion", message=f"{refusal}. {_INVALID}", permanent=True)
+                failure = Failure(type="InvalidExpansion", message=_say_invalid(refusal), permanent=True)
                 self.fail(node, worker, failure, now, result.duration_s, ended_at)
                 return
             self._graph.add_nodes(node.instance, children, now, *texts_of(result.children))
@@ -305,6 +306,11 @@ class Attempts:
             permanent=True,
         )
         self.fail(node, worker, failure, now, is_over=True)
+
+
+def _say_invalid(refusal: Refused) -> str:
+    is_too_much = isinstance(refusal, TooManyCalls | TooManyNodes)
+    return f"{refusal}. {_INVALID}. {_MENDED if is_too_much else _OF_OLD}"
 
 
 def _ended_at(node: Node, waited_s: float, written_at: float) -> float:

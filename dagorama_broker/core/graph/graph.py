@@ -18,6 +18,7 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.containers.caches import Cache
 from dagorama_broker.core.containers.timers import Timers
 from dagorama_broker.core.errors import UnknownInstance, UnknownNode
+from dagorama_broker.core.graph.bounds import Bounds
 from dagorama_broker.core.graph.digests import Comparison
 from dagorama_broker.core.model.entities import Function, Instance, Limit, Node, Timing, Worker, end_all
 from dagorama_broker.core.model.keeping import LivedClock, kept_until
@@ -56,8 +57,9 @@ class _Leaving(NamedTuple):
 class Graph:
     """Hold the instances and nodes that are in memory."""
 
-    def __init__(self, queues: ReadyQueues, limits: Limits, events: list[e.Event]) -> None:
+    def __init__(self, queues: ReadyQueues, limits: Limits, bounds: Bounds, events: list[e.Event]) -> None:
         """Add what is decided to `events`, as each part of the core does."""
+        self.bounds = bounds
         self.events = events
         self.instances: dict[InstanceId, Instance] = {}
         self.started: dict[str, Instance] = {}  #: of these, the ones that have a key, by key

@@ -59,6 +59,7 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance |
         )
         instance.limit = graph.limits.recap(None, f"instance {show_id(instance.id)}", instance.control.running_max, ())
     calls = [call for call in command.calls if not _is_repeated(instance, call)]
+    graph.bounds.check(instance, calls, None)
     nodes = build_nodes(graph, instance, calls, parent=None, now=now)
     is_reopened = bool(nodes) and not is_new and instance.state is not InstanceState.RUNNING
     if is_new:

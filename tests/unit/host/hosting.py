@@ -15,9 +15,11 @@ from dagorama_broker.storage.memory import MemoryJournal
 
 
 @asynccontextmanager
-async def running_host(journal: Journal | None = None, pace: Pace | None = None) -> AsyncIterator[Host]:
+async def running_host(
+    journal: Journal | None = None, pace: Pace | None = None, settings: Settings | None = None
+) -> AsyncIterator[Host]:
     """Run a host, on memory unless it is given a journal, and stop it in order."""
-    host = Host(journal or MemoryJournal(), settings=Settings(), rng=Random(0), pace=pace)
+    host = Host(journal or MemoryJournal(), settings=settings or Settings(), rng=Random(0), pace=pace)
     await host.start()
     task = asyncio.create_task(host.run())
     yield host

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.errors import ConflictingNode, UnfitInstance, UnknownDependency, UnknownNode
+from dagorama_broker.core.errors import ConflictingNode, TooManyNodes, UnfitInstance, UnknownDependency, UnknownNode
 from dagorama_broker.core.events import ActionTaken, InstanceReopened, NodesCreated, RequestRepeated
 from dagorama_broker.core.graph.payloads import collect_values
 from dagorama_broker.core.invariants import check_invariants
@@ -18,11 +18,14 @@ from dagorama_broker.core.model.entities import Node
 from dagorama_broker.core.model.states import InstanceState, NodeState
 from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId, RequestId
+from dagorama_broker.core.settings import Settings
 from dagorama_broker.host import returning
 from dagorama_broker.host.host import Host
+from dagorama_broker.storage.journal import Journal
 from tests.unit.host.commands import WORKER, Channel, complete, fail, instance_id, node_id, submit
 from tests.unit.host.conftest import Running
 from tests.unit.host.gate import Gate
+from tests.unit.host.hosting import running_host
 
 pytestmark = pytest.mark.asyncio
 
@@ -43,6 +46,21 @@ async def run_chain(host: Host) -> None:
     await host.commit(complete(host, "z"))
     await host.commit(complete(host, "t"))
     assert I not in host.scheduler.instances
+
+
+async def test_an_instance_is_as_full_as_it_was(journal: Journal, gate: Gate) -> None:
+    """Nodes that are not brought back count, also where it runs again with those that are."""
+    async with running_host(journal, settings=Settings(instance_nodes_max=5)) as host:
+        Channel(host, gate.log, slots=10)
+        await run_chain(host)
+        with pytest.raises(TooManyNodes, match="has 4 already"):
+            await host.submit(submit("u", "v", after=["r"]))
+        await host.submit(submit("z", "u"))
+        assert node_id("r") not in host.scheduler.instances[I].nodes
+        with pytest.raises(TooManyNodes, match="has 5 already"):
+            await host.submit(submit("v"))
+        check_invariants(host.scheduler)
+        assert set(host.scheduler.instances[I].nodes) == {node_id("u")}
 
 
 async def test_a_call_brings_back_only_what_it_depends_on(running: Running, gate: Gate) -> None:

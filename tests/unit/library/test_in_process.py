@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
+from functools import partial
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -30,10 +31,11 @@ from dagorama.node_context import context
 from dagorama.options import instance_options
 from dagorama.retry import StaticRetry
 from dagorama.settings import should_run_inline
-from dagorama.testing import in_process_broker, inline
+from dagorama.testing import core, in_process_broker, inline
 from dagorama.testing.in_process import InProcessBroker
 from dagorama_broker.core.errors import BrokenInvariant
 from dagorama_broker.core.ready import queues as ready
+from dagorama_broker.core.settings import Settings
 
 #: What has run, in order: nodes run in this process.
 ran: list[object] = []
@@ -196,6 +198,15 @@ def instance_of(definition: DAGDefinition) -> Any:
 def wait(instance: Any, promise: Any) -> Any:
     """Returns the value of a promise."""
     return resolve(instance, promise, wait_for_results=True)
+
+
+def test_bounds_of_nodes_are_those_of_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes more nodes than a broker would allow fails here as it would there."""
+    monkeypatch.setattr(core, "Settings", partial(Settings, call_nodes_max=2, instance_nodes_max=4))
+    with in_process_broker(check=True):
+        assert Steps()("x", 1)[0].result() == "x0"
+        with pytest.raises(NodeFailed, match=r"makes 3 nodes.* may make 2 \(DAGORAMA_CALL_NODES_MAX"):
+            Steps()("y", 2)[0].result()
 
 
 def test_nothing_runs_before_somebody_waits(broker: InProcessBroker) -> None:

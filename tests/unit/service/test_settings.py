@@ -87,3 +87,18 @@ def test_values_are_beside_the_database_or_where_they_are_told_to_be(values: str
 def test_logs_are_beside_the_database(url: str, file: Path | None) -> None:
     """In a file that is named after it; in memory where the database is."""
     assert logs_file(url) == file
+
+
+@pytest.mark.parametrize(("text", "most"), [("", 1_000_000), ("5", 5), ("inf", inf), (" INF ", inf)])
+def test_bounds_of_nodes_are_numbers_or_infinite(text: str, most: float) -> None:
+    """Without a setting they have defaults."""
+    settings = from_environment({"DAGORAMA_CALL_NODES_MAX": text, "DAGORAMA_INSTANCE_NODES_MAX": text}).scheduler
+    assert (settings.call_nodes_max, settings.instance_nodes_max) == (most, most if text else 10_000_000)
+
+
+@pytest.mark.parametrize("name", ["DAGORAMA_CALL_NODES_MAX", "DAGORAMA_INSTANCE_NODES_MAX"])
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "nan"])
+def test_wrong_bounds_of_nodes_are_named(name: str, text: str) -> None:
+    """The message has the variable and its value."""
+    with pytest.raises(SettingsError, match=f"^{name}='?{text}'? "):
+        from_environment({name: text})
