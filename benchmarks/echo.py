@@ -64,7 +64,7 @@ async def serve(messages: int) -> None:
 
     server = aio.server()
     server.add_generic_rpc_handlers((Echo(),))
-    print(server.add_insecure_port("localhost:0"), flush=True)
+    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     await server.start()
     print(await taken, flush=True)
     await server.stop(None)
@@ -76,7 +76,7 @@ def answer(port: str) -> None:
 
     answers: SimpleQueue[bytes] = SimpleQueue()
     answers.put(b"here")
-    with grpc.insecure_channel(f"localhost:{port}") as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stream: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(METHOD)
         for message in stream(iter(answers.get, None)):
             answers.put(message)

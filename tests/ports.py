@@ -31,6 +31,21 @@ def reserved(port: int = 0) -> Iterator[int]:
         yield port
 
 
+def kept_port(port: int = 0) -> int:
+    """Return a port where a test's own server is to listen, a free one by default. It is kept, as `reserved` keeps it.
+
+    The server must listen at 127.0.0.1. One at localhost would listen at ::1 as well, where its port may be that of a
+    broker that others have at 127.0.0.1 only; and clients that look for that broker at localhost try ::1 first.
+    """
+    if port not in _kept:
+        stack = ExitStack()
+        port = stack.enter_context(reserved(port))
+        _kept[port] = stack
+    while len(_kept) > KEPT_MAX:
+        _kept.pop(next(iter(_kept))).close()
+    return port
+
+
 class _Leaving(subprocess.Popen[bytes]):
     """A broker whose port is kept once it has ended: a test that starts another one there must find it free."""
 
@@ -39,11 +54,7 @@ class _Leaving(subprocess.Popen[bytes]):
     def wait(self, timeout: float | None = None) -> int:
         """Wait for its end."""
         status = super().wait(timeout)
-        if self.port not in _kept:
-            _kept[self.port] = stack = ExitStack()
-            stack.enter_context(reserved(self.port))
-        while len(_kept) > KEPT_MAX:
-            _kept.pop(next(iter(_kept))).close()
+        kept_port(self.port)
         return status
 
 

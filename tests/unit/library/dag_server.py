@@ -13,6 +13,7 @@ import grpc
 from dagorama.calls.payload import encode
 from dagorama.v1 import dag_pb2, graph_pb2
 from dagorama.v1.dag_pb2_grpc import DagServiceServicer, add_DagServiceServicer_to_server
+from tests.ports import kept_port
 
 State = graph_pb2.NodeState
 
@@ -72,7 +73,7 @@ class DagServer(DagServiceServicer):
         """Listens, at the port of last time if there was one."""
         server = grpc.server(ThreadPoolExecutor(300), options=[("grpc.so_reuseport", 0)])
         add_DagServiceServicer_to_server(self, server)
-        self.port = server.add_insecure_port(f"localhost:{self.port}")
+        self.port = server.add_insecure_port(f"127.0.0.1:{kept_port(self.port)}")
         server.start()
         self._server = server
 

@@ -13,6 +13,7 @@ import grpc
 
 from dagorama.v1 import values_pb2 as v
 from dagorama.v1.values_pb2_grpc import ValueServiceServicer, add_ValueServiceServicer_to_server
+from tests.ports import kept_port
 
 CHUNK_BYTES = 64 * 1024
 
@@ -46,7 +47,7 @@ class ValueServer(ValueServiceServicer):
             (directory / self.proof).write_text("abc")
         self._server = grpc.server(ThreadPoolExecutor(8))
         add_ValueServiceServicer_to_server(self, self._server)
-        self.port = self._server.add_insecure_port("localhost:0")
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{kept_port()}")
 
     def __enter__(self) -> ValueServer:
         """Serve."""

@@ -12,6 +12,7 @@ import grpc
 
 from dagorama.v1.logs_pb2 import AppendRequest, AppendResponse, LogBlock, ReadRequest, ReadResponse
 from dagorama.v1.logs_pb2_grpc import LogServiceServicer, add_LogServiceServicer_to_server
+from tests.ports import kept_port
 from tests.timing import WAIT_S
 
 
@@ -104,7 +105,7 @@ def log_server(port: int = 0, *, store: bool = False) -> Iterator[LogServer]:
     server = grpc.server(ThreadPoolExecutor(4))
     served = LogServer(store=store)
     add_LogServiceServicer_to_server(served, server)
-    served.port = server.add_insecure_port(f"localhost:{port}")
+    served.port = server.add_insecure_port(f"127.0.0.1:{kept_port(port)}")
     server.start()
     try:
         yield served

@@ -18,6 +18,7 @@ from dagorama.worker.logs import intake, sending, unacknowledged
 from dagorama.worker.logs.node_log import AttemptLog
 from dagorama.worker.logs.packer import Attempt
 from dagorama.worker.logs.sending import Sender
+from tests.ports import kept_port
 from tests.timing import WAIT_S
 from tests.unit.worker.log_reading import lines_of
 from tests.unit.worker.log_server import LogServer, log_server
@@ -244,7 +245,7 @@ def test_a_broker_that_wants_none_is_left_alone(
 def test_a_broker_that_knows_no_logs_is_said_to_be_older(sender_to: MakeSender, log: Warnings) -> None:
     """As a broker of a version before this one."""
     server = grpc.server(ThreadPoolExecutor(1))
-    port = server.add_insecure_port("localhost:0")
+    port = server.add_insecure_port(f"127.0.0.1:{kept_port()}")
     server.start()
     try:
         log_in(sender_to(port)).printed(1, "one\n")

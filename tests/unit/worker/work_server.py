@@ -21,6 +21,7 @@ from dagorama.v1.work_pb2 import (
     WorkResponse,
 )
 from dagorama.v1.work_pb2_grpc import WorkServiceServicer, add_WorkServiceServicer_to_server
+from tests.ports import kept_port
 from tests.timing import WAIT_S
 
 #: Of all nodes, unless a test says otherwise.
@@ -159,7 +160,7 @@ def work_server(port: int = 0) -> Iterator[WorkServer]:
     server = grpc.server(ThreadPoolExecutor(4))
     served = WorkServer()
     add_WorkServiceServicer_to_server(served, server)
-    served.port = server.add_insecure_port(f"localhost:{port}")
+    served.port = server.add_insecure_port(f"127.0.0.1:{kept_port(port)}")
     server.start()
     try:
         yield served
