@@ -69,11 +69,16 @@ def deploy(plan: Plan, here: TaskRun, port: int) -> dict[str, str]:
     return {"id": service.id, "name": service.name, "url": service.url}
 
 
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+@contextmanager
+def kept_port() -> Iterator[int]:
+    """Return a free port, which nobody else is given during the block, in which the service begins to listen there.
+
+    Both bind it, as is allowed to sockets that reuse addresses while only one of them listens.
+    """
+    with socket.socket() as it:
+        it.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        it.bind(("127.0.0.1", 0))
+        yield it.getsockname()[1]
 
 
 def _replaced(plan: Plan, here: TaskRun, port: int) -> Service:

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from dagorama.workflows.model import TaskRun
 from dagorama.workflows.problems import TaskFailed
-from dagorama.workflows.services.deploying import Plan, deploy, free_port
+from dagorama.workflows.services.deploying import Plan, deploy, kept_port
 
 #: The command of an app that names none, and its port.
 APP_COMMAND, APP_PORT = ("app.sh",), 8888
@@ -43,7 +43,8 @@ class ModelService:
             directory=os.path.join(os.getcwd(), here.info.directory),
             health="/health",
         )
-        return deploy(plan, here, free_port())
+        with kept_port() as port:
+            return deploy(plan, here, port)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,10 +18,10 @@ import pytest
 from dagorama import launch_workers
 from dagorama.workflows.formats import load_workflow
 from dagorama.workflows.running import start_workflow
-from dagorama.workflows.services.deploying import free_port
 from dagorama.workflows.services.records import services
 from dagorama_broker.launch import launch_broker
 from tests.conformance.executors import is_alive
+from tests.ports import reserved
 from tests.timing import WAIT_S, until
 
 #: Each run starts a broker and workers.
@@ -51,10 +51,11 @@ def _own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have jobs and services of the test's own, in its folder, and stop what is left."""
     monkeypatch.setenv("DAGORAMA_JOBS", str(tmp_path / "jobs"))
     monkeypatch.setenv("DAGORAMA_HEALTH_S", str(WAIT_S))
-    monkeypatch.setenv("PORT", str(free_port()))
     monkeypatch.delenv("DAGORAMA_TIERS", raising=False)
     monkeypatch.chdir(tmp_path)
-    yield
+    with reserved() as port:
+        monkeypatch.setenv("PORT", str(port))
+        yield
     for service in services():
         service.stop()
 

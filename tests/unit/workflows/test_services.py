@@ -17,9 +17,10 @@ from dagorama.testing import in_process_broker
 from dagorama.workflows.model import Task, Work, Workflow
 from dagorama.workflows.running import start_workflow
 from dagorama.workflows.services import deploying
-from dagorama.workflows.services.deploying import free_port
 from dagorama.workflows.services.records import Service, services
 from dagorama.workflows.services.works import AppService, ModelService
+from tests.conformance.executors import is_alive
+from tests.ports import kept_port, reserved
 from tests.timing import WAIT_S, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -86,21 +87,24 @@ def test_a_service_that_dies_is_started_anew() -> None:
         except OSError:
             return False
 
-    until(is_another)
+    until(lambda: not is_alive(first))
+    with reserved(int(url.rstrip("/").rpartition(":")[2])):  # as it may take a while, in which others ask for ports
+        until(is_another)
 
 
 def test_a_service_that_never_answers_fails_and_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of it is left."""
-    monkeypatch.setenv("PORT", str(free_port()))
     monkeypatch.setenv("DAGORAMA_HEALTH_S", "0.5")
-    with pytest.raises(NodeFailed, match="did not answer"):
-        deploy(AppService(name="a", argv=("sleep", "600")))
+    with reserved() as port:
+        monkeypatch.setenv("PORT", str(port))
+        with pytest.raises(NodeFailed, match="did not answer"):
+            deploy(AppService(name="a", argv=("sleep", "600")))
     assert services() == []
 
 
 def test_a_deployment_that_another_overtakes_leaves_that_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """It fails, says why, and does not stop what is in its place."""
-    monkeypatch.setenv("PORT", str(free_port()))
+    monkeypatch.setenv("PORT", str(kept_port()))
     placed: list[Service] = []
 
     def overtake(*_: object) -> bool:
@@ -120,11 +124,11 @@ def test_a_deployment_that_another_overtakes_leaves_that_alone(monkeypatch: pyte
 
 def test_an_app_has_the_limits_of_its_tier(monkeypatch: pytest.MonkeyPatch) -> None:
     """They are those of a command, and one that there is not is refused."""
-    monkeypatch.setenv("PORT", str(free_port()))
+    monkeypatch.setenv("PORT", str(kept_port()))
     text = 'ulimit -n > limit; exec python3 -m http.server --bind 127.0.0.1 "$PORT"'
     deploy(AppService(name="a", argv=("sh", "-c", text), resource_limits=(("nofile", 77),)))
     assert Path("limit").read_text() == "77\n"
-    monkeypatch.setenv("PORT", str(free_port()))
+    monkeypatch.setenv("PORT", str(kept_port()))
     with pytest.raises(NodeFailed, match="no resource limit 'files'"):
         deploy(AppService(name="b", argv=("true",), resource_limits=(("files", 77),)))
 
@@ -153,10 +157,10 @@ def test_the_port_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_app_replaces_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """The old one is stopped first, so that the port is free."""
-    port = free_port()
-    monkeypatch.setenv("PORT", str(port))
     Path("app.sh").write_text('exec python3 -m http.server --bind 127.0.0.1 "$PORT"\n')
-    for _ in range(2):
-        assert deploy(AppService(name="a"))["url"] == f"http://127.0.0.1:{port}/"
+    with reserved() as port:
+        monkeypatch.setenv("PORT", str(port))
+        for _ in range(2):
+            assert deploy(AppService(name="a"))["url"] == f"http://127.0.0.1:{port}/"
     (app,) = services()
     assert app.runs
