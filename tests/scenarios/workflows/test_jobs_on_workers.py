@@ -35,6 +35,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Give a broker, and a root for runs and jobs."""
     monkeypatch.setenv(ROOT_SETTING, str(tmp_path / "runs"))
     monkeypatch.setenv("DAGORAMA_JOBS", str(tmp_path / "jobs"))
+    monkeypatch.setenv("DAGORAMA_ORPHAN_S", "600")  # a busy machine may be late with the next worker
     with launch_broker(port=0):
         yield tmp_path / "runs"
 

@@ -283,7 +283,8 @@ def test_function_goes_on_when_its_worker_is_killed(tmp_path: Path) -> None:
         return node.worker if node.state == "leased" else ""
 
     with launch_broker(port=0) as broker:
-        environment = {**os.environ, "DAGORAMA_PORT": str(broker.port)}
+        # A busy machine may be late with the second one.
+        environment = {**os.environ, "DAGORAMA_PORT": str(broker.port), "DAGORAMA_ORPHAN_S": "600"}
         execution = operations.SingleTaskOperation("op-", tasks.PythonTask("once", wait_for_go)).execute()
         first = start_worker(environment)
         until(starts.exists)
