@@ -39,14 +39,17 @@ async def serving(gate: Gate) -> AsyncIterator[tuple[Host, Stub]]:
     await host.start()
     running = asyncio.create_task(host.run())
     await server.start()
-    async with grpc.aio.insecure_channel(f"localhost:{port}") as channel:
-        stub: Stub = api_pb2_grpc.DagoramaStub(channel)
-        await stub.CreateInstance(api_pb2.InstanceConfigurationMessage(identifier=INSTANCE))
-        await stub.CreateNode(node(NODE))
-        yield host, stub
-    await server.stop()
-    host.stop()
-    await running
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub: Stub = api_pb2_grpc.DagoramaStub(channel)
+            await stub.CreateInstance(api_pb2.InstanceConfigurationMessage(identifier=INSTANCE))
+            await stub.CreateNode(node(NODE))
+            yield host, stub
+    finally:
+        gate.let_through()
+        await server.stop()
+        host.stop()
+        await running
 
 
 def node(identifier: str) -> api_pb2.NodeConfigurationMessage:

@@ -38,12 +38,15 @@ async def serving(gate: Gate) -> AsyncIterator[tuple[Host, Stub]]:
     await host.start()
     running = asyncio.create_task(host.run())
     await server.start()
-    async with grpc.aio.insecure_channel(f"localhost:{port}") as channel:
-        stub: Stub = dag_pb2_grpc.DagServiceStub(channel)
-        yield host, stub
-    await server.stop()
-    host.stop()
-    await running
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub: Stub = dag_pb2_grpc.DagServiceStub(channel)
+            yield host, stub
+    finally:
+        gate.let_through()
+        await server.stop()
+        host.stop()
+        await running
 
 
 async def get_node(stub: Stub) -> int:

@@ -105,13 +105,15 @@ async def serving(store: LogStore | None = None) -> AsyncIterator[Serving]:
     running = asyncio.create_task(host.run())
     await server.start()
     await host.commit(submit("a", "b"))
-    async with grpc.aio.insecure_channel(f"localhost:{port}") as channel:
-        stub: Stub = logs_pb2_grpc.LogServiceStub(channel)
-        yield Serving(host, logs, server, stub)
-    await server.stop()
-    host.stop()
-    await running
-    await logs.close()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            stub: Stub = logs_pb2_grpc.LogServiceStub(channel)
+            yield Serving(host, logs, server, stub)
+    finally:  # else a failure here would have a later test fail as well, with a server whose event loop is closed
+        await server.stop()
+        host.stop()
+        await running
+        await logs.close()
 
 
 async def test_sent_blocks_are_read() -> None:

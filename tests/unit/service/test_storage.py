@@ -40,7 +40,7 @@ async def test_a_caller_that_was_stopped_holds_values_for_a_time(
     running = asyncio.create_task(host.run())
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"localhost:{port}") as channel, asyncio.timeout(WAIT_S):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel, asyncio.timeout(WAIT_S):
             stub: Stub = storage_pb2_grpc.StorageServiceStub(channel)
             call = stub.Backup(storage_pb2.BackupRequest(logs=False))
             response = None

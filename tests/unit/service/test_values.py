@@ -104,7 +104,7 @@ async def serving(folder: Path | None = None) -> AsyncIterator[Serving]:
     await host.start()
     running = asyncio.create_task(host.run())
     await server.start()
-    async with grpc.aio.insecure_channel(f"localhost:{port}") as channel:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub: Stub = values_pb2_grpc.ValueServiceStub(channel)
         try:
             yield Serving(host, values, server, channel, stub)
