@@ -32,12 +32,12 @@ FOLDER: list[Path] = []
 
 @pytest.fixture(scope="module", autouse=True)
 def _broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Run a broker and a worker for all tests here."""
+    """Run a broker for all tests here, and workers, of which one may end for a node that goes on after a cancel."""
     FOLDER[:] = [tmp_path_factory.mktemp("runs")]
     before = os.environ.get("DAGORAMA_RUNS")
     os.environ["DAGORAMA_RUNS"] = str(FOLDER[0])
     try:
-        with launch_broker(port=0), dagorama.launch_workers(1, concurrency=4):
+        with launch_broker(port=0), dagorama.launch_workers(2, concurrency=4):
             yield
     finally:
         os.environ.pop("DAGORAMA_RUNS")
