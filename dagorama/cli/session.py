@@ -29,8 +29,9 @@ from dagorama.settings import should_run_inline
 
 T = TypeVar("T")
 
-#: How long ready nodes may wait while nothing runs, before it is looked into whether any worker may run them.
-IDLE_S = 1.0
+#: How long ready nodes may wait while nothing runs, before it is looked into whether any worker may run them. A busy
+#: broker may be a second late in failing those that have a shorter `start_timeout`.
+IDLE_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
