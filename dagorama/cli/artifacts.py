@@ -77,14 +77,17 @@ def snapshot_command(instance: str, output: str | None) -> None:
     """Pack the directory of a run into a zip archive.
 
     It has to be on this machine, or where this machine and the workers share files (DAGORAMA_RUNS). INSTANCE is an id,
-    at least four of the digits that it begins or ends with, or a key. Status 4 for a run without a directory here.
+    at least four of the digits that it begins or ends with, or a key. Symbolic links, pipes and the like are left out,
+    and listed. Status 4 for a run without a directory here.
     """
     found = find_instance(instance)
     path = output or f"{found.id}.zip"
     try:
-        write_snapshot(found.id, path)
+        left_out = write_snapshot(found.id, path)
     except StagingFailed as error:
         raise Refused(f"{error}; run it where the workers are, or set DAGORAMA_RUNS") from None
     except OSError as error:
         raise Refused(f"{path} cannot be written: {error.strerror}") from None
+    for each in left_out:
+        click.echo(printable(f"left out: {each.what} {each.problem}"), err=True)
     click.echo(f"{path}  {os.path.getsize(path):,} bytes")

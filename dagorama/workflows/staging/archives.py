@@ -15,7 +15,7 @@ from time import localtime
 from typing import BinaryIO
 
 from dagorama.workflows.staging.directory import FILES_MAX, Directory
-from dagorama.workflows.staging.faults import StagingFailed, TooMuch
+from dagorama.workflows.staging.faults import NotKept, StagingFailed, TooMuch
 from dagorama.workflows.staging.limits import CHUNK_BYTES, staged_bytes_max
 from dagorama.workflows.staging.places import BadPlace, place_below
 
@@ -29,8 +29,17 @@ _EARLIEST, _LATEST_AT = (1980, 1, 1, 0, 0, 0), 2**32
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
-def pack(directory: Directory, place: str, to: BinaryIO, check: Callable[[], None]) -> None:
-    """Write the archive of a file, or of all files in a folder, by their names relative to that, but for its own."""
+def pack(
+    directory: Directory,
+    place: str,
+    to: BinaryIO,
+    check: Callable[[], None],
+    leave_out: Callable[[NotKept], None] | None = None,
+) -> None:
+    """Write the archive of a file, or of all files in a folder, by their names relative to that, but for its own.
+
+    Links and the like are told to `leave_out`, and raised as `NotKept` where that is not given.
+    """
     limit = staged_bytes_max()
     with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as archive:
         if stat.S_ISREG(directory.kind(place)):
@@ -39,7 +48,7 @@ def pack(directory: Directory, place: str, to: BinaryIO, check: Callable[[], Non
             return
         taken = 0
         own = _file_of(to)
-        for found in directory.files(place):
+        for found in directory.files(place, leave_out):
             if own is not None and os.path.samestat(own, os.fstat(found.descriptor)):
                 continue  # it would grow for as long as it is read
             with open(os.dup(found.descriptor), "rb") as opened:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO, NamedTuple
 
-from dagorama.workflows.staging.faults import LeadsElsewhere, Missing, StagingFailed, TooMuch
+from dagorama.workflows.staging.faults import LeadsElsewhere, Missing, NotKept, StagingFailed, TooMuch
 from dagorama.workflows.staging.places import OWN
 
 #: Folders may stand so deep in each other, and a folder may have so many files in all.
@@ -133,13 +133,22 @@ class Directory:
         with open(descriptor, "rb") as opened:
             yield opened
 
-    def files(self, place: str) -> Iterator[Found]:
-        """Yield the files in a folder and those below it, by name; links and all else that is no file are left out.
+    def files(self, place: str, leave_out: Callable[[NotKept], None] | None = None) -> Iterator[Found]:
+        """Yield the files in a folder and those below it, by name.
 
-        A descriptor is closed when the next is asked for.
+        A link, and whatever else is neither a file nor a folder, is told to `leave_out`, and raised as `NotKept` where
+        that is not given. A descriptor is closed when the next is asked for.
         """
+        above = "" if place == "." else f"{place}/"
+
+        def pass_over(name: str, mode: int) -> None:
+            fault = NotKept(what=f"{above}{name}", mode=mode)
+            if leave_out is None:
+                raise fault
+            leave_out(fault)
+
         with self.folder(place) as descriptor:
-            for number, found in enumerate(_files(descriptor, "", place, leaves_own=place == ".")):
+            for number, found in enumerate(_files(descriptor, "", place, pass_over, leaves_own=place == ".")):
                 if number >= FILES_MAX:
                     raise TooMuch(what=place, problem=f"has more than {FILES_MAX:,} files")
                 yield found
@@ -176,7 +185,9 @@ def _opened(name: str, flags: int, folder: int, place: str) -> int:
 _DIR = os.O_DIRECTORY
 
 
-def _files(folder: int, prefix: str, place: str, *, leaves_own: bool, depth: int = 1) -> Iterator[Found]:
+def _files(
+    folder: int, prefix: str, place: str, pass_over: Callable[[str, int], None], *, leaves_own: bool, depth: int = 1
+) -> Iterator[Found]:
     if depth > DEPTH_MAX:
         raise TooMuch(what=place, problem=f"has folders more than {DEPTH_MAX} deep in each other")
     for name in sorted(os.listdir(folder)):
@@ -185,18 +196,26 @@ def _files(folder: int, prefix: str, place: str, *, leaves_own: bool, depth: int
         with suppress(FileNotFoundError):
             mode = os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                pass_over(f"{prefix}{name}", mode)
                 continue
             is_folder = stat.S_ISDIR(mode)
             try:
                 descriptor = os.open(name, _FOLDER if is_folder else _FILE, dir_fd=folder)
             except OSError as error:
-                if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENOENT):
-                    continue  # it became something else since it was listed
+                if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO):
+                    # It became something else since it was looked at.
+                    pass_over(f"{prefix}{name}", os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+                    continue
+                if error.errno == errno.ENOENT:
+                    continue
                 raise StagingFailed(what=f"{prefix}{name}", problem=f"cannot be read: {error.strerror}") from None
             try:
                 if is_folder:
-                    yield from _files(descriptor, f"{prefix}{name}/", place, leaves_own=False, depth=depth + 1)
-                elif stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    below = f"{prefix}{name}/"
+                    yield from _files(descriptor, below, place, pass_over, leaves_own=False, depth=depth + 1)
+                elif stat.S_ISREG(kind := os.fstat(descriptor).st_mode):
                     yield Found(f"{prefix}{name}", descriptor, mode)
+                else:
+                    pass_over(f"{prefix}{name}", kind)
             finally:
                 os.close(descriptor)

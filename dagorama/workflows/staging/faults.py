@@ -4,12 +4,17 @@ DagoramaError
 `-- StagingFailed
     |-- LeadsElsewhere   a place is, or is below, a symbolic link
     |-- Missing          nothing is at a place
+    |-- NotKept          something in a folder is neither a file nor a folder
     `-- TooMuch          a file, or an archive, is larger than is taken
 """
 
 from __future__ import annotations
 
+import stat
+
 from dagorama.errors import DagoramaError
+
+_KINDS = {stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 
 
 class StagingFailed(DagoramaError):
@@ -38,6 +43,16 @@ class Missing(StagingFailed):
     def __init__(self, *, what: str) -> None:
         """`what` is the place."""
         super().__init__(what=what, problem="is not there")
+
+
+class NotKept(StagingFailed):
+    """Something in a folder that is kept is neither a file nor a folder."""
+
+    def __init__(self, *, what: str, mode: int) -> None:
+        """`what` is the place in the folder, `mode` tells what is there."""
+        kind = _KINDS.get(stat.S_IFMT(mode), "neither a file nor a folder")
+        way_out = "have the command put a file there, or save each file by itself"
+        super().__init__(what=what, problem=f"is {kind}, which is not kept", way_out=way_out)
 
 
 class TooMuch(StagingFailed):

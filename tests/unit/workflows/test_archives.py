@@ -13,7 +13,7 @@ import pytest
 from dagorama.workflows.staging import archives
 from dagorama.workflows.staging.archives import pack, unpack
 from dagorama.workflows.staging.directory import Directory
-from dagorama.workflows.staging.faults import StagingFailed, TooMuch
+from dagorama.workflows.staging.faults import NotKept, StagingFailed, TooMuch
 from dagorama.workflows.staging.limits import SETTING
 from dagorama.workflows.staging.places import OWN
 
@@ -63,14 +63,20 @@ def test_a_folder_comes_out_as_it_went_in(directory: Directory) -> None:
 
 
 def test_a_link_is_not_packed(directory: Directory) -> None:
-    """An archive of a folder has nothing of where its links lead to."""
+    """A link in a folder is told of, or fails the archive; nothing of where it leads to is in there."""
     with directory.writing("folder/a") as to:
         to.write(b"a")
     (directory.path / "folder" / "passwd").symlink_to("/etc/passwd")
     (directory.path / "folder" / "etc").symlink_to("/etc")
     made = io.BytesIO()
-    pack(directory, "folder", made, nothing)
-    assert zipfile.ZipFile(made).namelist() == ["a"]
+    with pytest.raises(NotKept, match=r"^folder/etc is a symbolic link"):
+        pack(directory, "folder", made, nothing)
+    made, left_out = io.BytesIO(), list[NotKept]()
+    pack(directory, "folder", made, nothing, left_out.append)
+    assert (zipfile.ZipFile(made).namelist(), [each.what for each in left_out]) == (
+        ["a"],
+        ["folder/etc", "folder/passwd"],
+    )
 
 
 def link_entry() -> zipfile.ZipInfo:

@@ -23,7 +23,7 @@ TEXT = """
 jobs:
 - name: apple pie
   cmd: sh
-  args: [-c, echo 1 > a.txt; mkdir out; echo 2 > out/b.txt; ln -s /etc/passwd out/link]
+  args: [-c, echo 1 > a.txt; mkdir out; echo 2 > out/b.txt; ln -s /etc/passwd link; mkfifo pipe]
   outputs: [{local: a.txt, save: true}, {local: out, save: true}]
 - {name: ../../up, cmd: sh, args: [-c, echo 3 > c.txt], outputs: [{local: c.txt, save: true}]}
 """
@@ -76,11 +76,15 @@ def test_an_unknown_name_is_refused(run: Instance) -> None:
 
 
 def test_a_snapshot_has_all_files(run: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The archive of a run has what its jobs have left, but for links; without a directory here that is told."""
+    """The archive of a run has what its jobs have left; links and pipes are named. Without a directory that is told."""
     archive = tmp_path / "run.zip"
     packed = CliRunner().invoke(snapshot_command, [str(run.id), "--output", str(archive)])
     assert packed.exit_code == 0, packed.output
     assert sorted(zipfile.ZipFile(archive).namelist()) == ["a.txt", "c.txt", "out/b.txt"]
+    assert packed.stderr.splitlines() == [
+        "left out: link is a symbolic link, which is not kept",
+        "left out: pipe is a named pipe, which is not kept",
+    ]
     monkeypatch.setenv(ROOT_SETTING, str(tmp_path / "other"))
     refused = CliRunner().invoke(snapshot_command, [str(run.id), "--output", str(archive)])
     assert (refused.exit_code, "is not there; run it where the workers are" in refused.output) == (4, True)

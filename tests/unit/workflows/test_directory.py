@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dagorama.workflows.staging.directory import Directory
-from dagorama.workflows.staging.faults import LeadsElsewhere, Missing, StagingFailed
+from dagorama.workflows.staging.faults import LeadsElsewhere, Missing, NotKept, StagingFailed
 from dagorama.workflows.staging.places import OWN, BadPlace, place_below
 
 
@@ -191,12 +191,19 @@ def visible(directory: Directory) -> list[str]:
 
 
 def test_files_of_a_folder_are_without_links(directory: Directory) -> None:
-    """All files below a folder are found, by name; links, pipes and dagorama's own are none of them."""
+    """All files below a folder are found, by name; links and pipes are told of, and dagorama's own is passed over."""
     for place in ("b/2", "a", "b/1", "b/c/d"):
         write(directory, place, place)
     (directory.path / "b" / "0").symlink_to("/etc/passwd")
     (directory.path / "b" / "e").symlink_to("/etc")
     os.mkfifo(directory.path / "b" / "pipe")
-    found = [(each.name, os.read(each.descriptor, 9).decode()) for each in directory.files(".")]
+    left_out: list[NotKept] = []
+    found = [(each.name, os.read(each.descriptor, 9).decode()) for each in directory.files(".", left_out.append)]
     assert found == [("a", "a"), ("b/1", "b/1"), ("b/2", "b/2"), ("b/c/d", "b/c/d")]
-    assert [each.name for each in directory.files("b")] == ["1", "2", "c/d"]
+    assert [str(each).partition(",")[0] for each in left_out] == [
+        "b/0 is a symbolic link",
+        "b/e is a symbolic link",
+        "b/pipe is a named pipe",
+    ]
+    with pytest.raises(NotKept, match=r"^b/0 is a symbolic link"):
+        list(directory.files("b"))

@@ -224,6 +224,25 @@ neighbors: {{apple: [reads, writes, works]}}
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize("how", ["save", "zip"])
+def test_a_link_in_a_saved_folder_fails_the_job(tmp_path: Path, how: str) -> None:
+    """A link that cannot be kept is named, and so is the way out; no artifact is without it in silence."""
+    run = begun(
+        tmp_path,
+        f"""
+jobs:
+- name: apple
+  cmd: sh
+  args: [-c, mkdir -p out/in; echo 1 > out/a; ln -s ../a out/in/link]
+  outputs: [{{local: out, {how}: true}}]
+""",
+    )
+    (node,) = run.nodes(state="failed")
+    assert node.error is not None
+    assert "out/in/link is a symbolic link, which is not kept; have the command put a file there" in node.error.message
+    assert saved(run) == {}
+
+
 def test_a_rerun_stages_anew(tmp_path: Path) -> None:
     """A job that has failed brings its inputs again when it is run again; those that succeeded are let be."""
     run = begun(
