@@ -11,7 +11,7 @@ from typing import TypeVar, cast
 
 from dagorama.calls.capture import Scope, current_scope
 from dagorama.calls.large import ValueStore, asks_for
-from dagorama.calls.misuse import NoValue
+from dagorama.calls.misuse import PASS_STORED_ON, NoValue
 from dagorama.calls.payload import Draft, Payload, draft
 from dagorama.calls.placeholders import SOME_ARE_KEYS, exchange, note_stored, stored_value
 from dagorama.calls.references import is_referring, total_size
@@ -80,6 +80,8 @@ class StoredPromise(Promise):
 
     __slots__ = ("_life", "_payload", "_type_name")
 
+    _pass_it_on = PASS_STORED_ON
+
     def __init__(self, payload: Payload, type_name: str) -> None:
         """Promise the value of a payload. The name of its type is for people."""
         self._is_hashed = False
@@ -125,6 +127,8 @@ class StoredPart(Promise):
     """The promise of a part of a value that was put. The part is taken where it is used, and all of it fetched."""
 
     __slots__ = ("_base", "_path")
+
+    _pass_it_on = PASS_STORED_ON
 
     def __init__(self, base: StoredPromise, path: tuple[Step, ...]) -> None:
         """Promise the part to which `path` leads from the value of `base`."""

@@ -18,6 +18,11 @@ PASS_IT_ON = (
     "Pass the promise to a decorated method and use the value there; outside of the graph, wait for the value with "
     "instance.result() or resolve(instance, promise, wait_for_results=True)."
 )
+#: The same for a promise that was put, which is of no instance.
+PASS_STORED_ON = (
+    "Pass the promise to a decorated method and use the value there; outside of the graph, resolve(instance, promise) "
+    "gives the value, with any instance."
+)
 PICK_PARTS = "Index it instead (p[0], p['k'], p.field are promises too), or pass it on whole to a decorated method."
 CALL_THERE = "Pass the promise to a decorated method and call it there."
 DECIDE_THERE = f"Decide inside a decorated method. {PASS_IT_ON}"
@@ -40,6 +45,8 @@ SHOWN_MAX = 60
 
 def refuse(promise: object, use: str, way_out: str) -> PromiseMisuse:
     """Make the error of a misuse. By the project's own code, it stays with the node, which may catch it."""
+    if isinstance(promise, NoValue):
+        way_out = way_out.replace(PASS_IT_ON, promise._pass_it_on)
     error = PromiseMisuse(promise=repr(promise), use=use, way_out=way_out)
     scope = current_scope.get()
     if scope is not None and (line := asking_line(caller(1))):
@@ -58,6 +65,9 @@ class NoValue(metaclass=_Kind):
     """A stand-in for a value that is not there yet: uses that need the value are refused, others show the stand-in."""
 
     __slots__ = ()
+
+    #: Said where the value is needed.
+    _pass_it_on: ClassVar[str] = PASS_IT_ON
 
     def same(self, other: NoValue) -> bool:
         """Return whether both stand for the same."""

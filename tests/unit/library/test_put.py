@@ -238,6 +238,16 @@ def test_what_needs_the_value_is_refused(broker: InProcessBroker, misuse: Any, v
         misuse(put({"k": value})["k"])
 
 
+@pytest.mark.parametrize("of", [lambda: put([BIG]), lambda: put([BIG])[0]], ids=["whole", "part"])
+def test_a_misuse_names_a_way_out_that_there_is(broker: InProcessBroker, of: Any) -> None:
+    """No instance has the value for its result: it is resolved with any, or passed on."""
+    with pytest.raises(
+        PromiseMisuse, match=r"decorated method.*resolve\(instance, promise\) gives the value"
+    ) as caught:
+        len(of())
+    assert "instance.result()" not in str(caught.value)
+
+
 def test_it_is_a_promise(broker: InProcessBroker) -> None:
     """Equal promises promise the same; it can be shown, hashed, and is the promise of no node."""
     promise, same, other = put(BIG), put(bytes(BIG)), put(BIG[1:])
