@@ -29,3 +29,10 @@ def test_files_that_make_names_are_there() -> None:
     named = re.findall(r"(?:tests|samples)/[\w/]+\.(?:py|sh)", make("-n", "quickstart", "test", "soak"))
     assert named != []
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_installing_is_told_before_it_takes_minutes() -> None:
+    """pip is quiet, so a line before it says what is going on."""
+    lines = make("-n", "-B", "quickstart").splitlines()
+    (install,) = [number for number, line in enumerate(lines) if "pip install" in line]
+    assert "takes a few minutes" in lines[install - 1]
