@@ -19,6 +19,7 @@ from dagorama.cli.options import working_directory
 from dagorama.code.importing import import_users
 from dagorama.definition import DAGDefinition
 from dagorama.inspection import problem_of_call, shown_signature
+from dagorama.workflows.formats import read_suffixes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,8 @@ def _import(name: str, folder: Path, where: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and f"{name}.".startswith(f"{error.name}."):
             raise click.UsageError(
-                f"there is no module {error.name!r} here (in {folder}); for a file write its path, as in path.py"
+                f"there is no module {error.name!r} here (in {folder}); for a file write its path, as in path.py. A "
+                f"workflow is a file with one of the suffixes {read_suffixes()}"
             ) from None
         raise _not_importable(where, error) from None
     except Exception as error:

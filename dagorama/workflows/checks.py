@@ -123,16 +123,15 @@ def _edges(tasks: Sequence[Task]) -> Iterator[Problem]:
     named = sorted(ids)
     unknown = 0
     for task in tasks:
+        place = task.depends_place or task.place
         for one in dict.fromkeys(task.depends):
             if one == task.id:
                 message = f"{quoted(task.id)} depends on itself"
-                yield Problem(place=task.place, message=message, way_out="leave that out")
+                yield Problem(place=place, message=message, way_out="leave that out")
             elif one not in ids:
                 message = f"{quoted(task.id)} depends on {quoted(one)}, which there is not"
                 unknown += 1  # to look for likely ones takes a while, and no more are told
-                yield Problem(
-                    place=task.place, message=message, way_out=_like(one, named) if unknown <= TOLD_MAX else ""
-                )
+                yield Problem(place=place, message=message, way_out=_like(one, named) if unknown <= TOLD_MAX else "")
 
 
 def _like(name: str, ids: Sequence[str]) -> str:

@@ -67,6 +67,11 @@ FORMATS: dict[str, Format] = {
 }
 
 
+def read_suffixes() -> str:
+    """Return the suffixes of the files that workflows are read from, for people."""
+    return ", ".join(suffix for one in FORMATS.values() for suffix in one.suffixes)
+
+
 def format_of(path: Path) -> Format | None:
     """Return the format of a file by its suffix; None for none that is read here."""
     suffix = path.suffix.lower()
@@ -78,8 +83,7 @@ def load_workflow(path: Path | str, *, strict: bool = False) -> Loaded:
     path = Path(path)
     found = format_of(path)
     if found is None:
-        suffixes = ", ".join(suffix for one in FORMATS.values() for suffix in one.suffixes)
-        raise _refused(path, f"no workflow is read from a file of this name; its suffix may be {suffixes or 'none'}")
+        raise _refused(path, f"no workflow is read from a file of this name; its suffix may be {read_suffixes()}")
     loaded: Loaded = _function(found.read)(read_text(path), str(path), strict=strict)
     return loaded
 

@@ -64,6 +64,8 @@ class Task:
     env: tuple[tuple[str, str], ...] = ()
     #: Where it stands.
     place: Place = field(default=Place(), compare=False)
+    #: Where it says what it depends on; None where that is no other place.
+    depends_place: Place | None = field(default=None, compare=False)
 
     @property
     def shown(self) -> str:

@@ -21,6 +21,7 @@ from dagorama.workflows.argo.staged import (
 )
 from dagorama.workflows.argo.templates import template_name
 from dagorama.workflows.configuration import PodExecutionContext
+from dagorama.workflows.formats import FORMATS
 from dagorama.workflows.jobs.work import NOTHING_STAGED, StagedCommand
 from dagorama.workflows.model import Command, Task, Workflow
 from dagorama.workflows.problems import Place, Problem, WorkflowError, in_order, quoted
@@ -157,7 +158,9 @@ def _lacking(task: Task) -> Iterator[Problem]:
     command, staging = parts
     if not command.image:
         message = f"{quoted(task.id)} has no image, so a cluster has no container for it"
-        yield Problem(place=task.place or Place(), message=message, way_out="give it one")
+        suffixes = ", ".join(FORMATS["yaml"].suffixes)
+        way_out = "give it one" if _is_staged(task) else f"only jobs files ({suffixes}) can name one"
+        yield Problem(place=task.place or Place(), message=message, way_out=way_out)
     texts = [*command.words(), *(value for _, value in (*task.env, *command.env))]
     texts += [str(artifact) for artifact in input_artifacts(staging)]
     if any("{{" in text for text in texts):

@@ -92,6 +92,7 @@ class _Reading:
             taint=tier.taint,
             limits=tier.limits,
             place=section.place,
+            depends_place=given["depends"].place if "depends" in given else None,
         )
 
     def note_dependents(self, workflow: Workflow) -> None:

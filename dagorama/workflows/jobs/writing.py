@@ -16,7 +16,7 @@ from dagorama.workflows.problems import Place, Problem, WorkflowError, quoted
 from dagorama.workflows.staging.steps import Content, Download, Input, Move, Output, Present, Upload
 
 #: Fields of a task that a job has words for.
-_SAID = frozenset({"id", "work", "depends", "timeout_s", "env", "place"})
+_SAID = frozenset({"id", "work", "depends", "timeout_s", "env", "place", "depends_place"})
 #: Texts that are the same with and without quotes, but for those that YAML takes for something else.
 _PLAIN = re.compile(r"[A-Za-z/][A-Za-z0-9_./-]*")
 _TAKEN_OTHERWISE = frozenset({"true", "false", "yes", "no", "on", "off", "null", "y", "n"})

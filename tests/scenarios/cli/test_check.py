@@ -140,6 +140,7 @@ def test_functions_of_other_modules_and_draining_workers(broker: LaunchedBroker,
     ("module", "said"),
     [
         ("nowhere", "there is no module 'nowhere' here"),
+        ("extra.txt", "with one of the suffixes .cfg, .ini, .yaml, .yml, .json"),
         ("nowhere.py", "there is no file 'nowhere.py' here"),
         ("broken", "broken cannot be imported: ModuleNotFoundError"),
         ("empty", "empty has no definition that could be started"),

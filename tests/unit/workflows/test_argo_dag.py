@@ -103,6 +103,15 @@ def test_pods_of_a_run_share_its_volume(tmp_path: Path) -> None:
         assert template["metadata"]["labels"][wanted["key"]] in wanted["values"]
 
 
+def test_a_control_file_is_told_who_can_name_an_image(tmp_path: Path) -> None:
+    """It has no option for one, so the way out is another kind of file."""
+    (tmp_path / "x.cfg").write_text("[a]\ncommand = ls\n")
+    with pytest.raises(
+        WorkflowError, match=r"x\.cfg:1: 'a' has no image.*only jobs files \(\.yaml, \.yml, \.json\) can name one"
+    ):
+        write_workflow(load_workflow(tmp_path / "x.cfg").workflow, "argo")
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -36,7 +36,7 @@ def written(name: str, text: str) -> str:
 def test_a_file_with_problems_does_not_run() -> None:
     """They are listed with their lines, by `run`, `apply`, `export` and `check`."""
     wrong = written("x.cfg", "[a]\ncommand = touch a\ndepends = b\nfoo = 1\n")
-    told = ["x.cfg:1: 'a' depends on 'b', which there is not; there are 'a'", "x.cfg:4: there is no option 'foo'"]
+    told = ["x.cfg:3: 'a' depends on 'b', which there is not; there are 'a'", "x.cfg:4: there is no option 'foo'"]
     for words in (["run", wrong], ["apply", wrong], ["export", wrong, "--to", "mermaid"]):
         done = command(*words)
         assert done.exit_code == 2

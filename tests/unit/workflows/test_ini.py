@@ -147,11 +147,11 @@ type = model
 """
     assert refused(text) == [
         "demo.cfg:1: 'a', a run, has no 'command'; write command = ...",
-        "demo.cfg:1: 'a' depends on 'nowhere', which there is not; there are 'a', 'b', 'c', 'd', 'e'",
         "demo.cfg:2: there is no option 'comand'; did you mean 'command'?",
-        "demo.cfg:4: 'b' depends on itself; leave that out",
+        "demo.cfg:3: 'a' depends on 'nowhere', which there is not; there are 'a', 'b', 'c', 'd', 'e'",
         "demo.cfg:5: 'command' is \"'x\": it cannot be split into words: no closing quotation; direct = true hands it "
         "to a shell",
+        "demo.cfg:6: 'b' depends on itself; leave that out",
         "demo.cfg:7: 'timeout' is 'soon': it must be a number of seconds, more than 0 and at most 3153600000",
         "demo.cfg:8: the indented line 'glued = no' would be glued to 'timeout' above; write it on one line, or begin "
         "it where the options begin",

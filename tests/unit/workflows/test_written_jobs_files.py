@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagorama.workflows.formats import write_workflow
+from dagorama.workflows.formats import load_workflow, write_workflow
 from dagorama.workflows.jobs.reading import read
 from dagorama.workflows.jobs.work import StagedCommand
 from dagorama.workflows.model import Command, Task, Workflow
@@ -72,3 +73,10 @@ def test_parts_without_words_are_named() -> None:
         write_workflow(Workflow(name="other", tasks=tasks, allow_partial_failure=False), "yaml")
     for part in ("allow_partial_failure = false", "retries of 'a'", "title of 'a'", "tier of 'b'"):
         assert f"a jobs file has no words for {part}" in str(caught.value)
+
+
+def test_a_control_file_is_written_as_a_jobs_file(tmp_path: Path) -> None:
+    """Where a task stands, and its dependencies, is no part of what has to be written."""
+    (tmp_path / "x.cfg").write_text("[a]\ncommand = ls\n[b]\ncommand = ls\ndepends = a\n")
+    text = write_workflow(load_workflow(tmp_path / "x.cfg").workflow, "yaml")
+    assert [(task.id, task.depends) for task in read(text, "x.yaml").workflow.tasks] == [("a", ()), ("b", ("a",))]
