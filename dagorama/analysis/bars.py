@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from dagorama.analysis.columns import Columns, revived_at
+from dagorama.analysis.columns import Columns
 from dagorama.analysis.lanes import REPORTED_S, lanes_of
 
 #: A gap is compressed where it is longer than this part of the time in which something ran, and than so many seconds.
@@ -95,6 +95,10 @@ class Bar(NamedTuple):
     #: The place of the node; of several the first.
     node: int
     nodes: int
+    #: Whether it is an attempt before the last, which gave no value.
+    is_earlier: bool = False
+    #: Whether it came after another attempt: then it is ready from the end of that on.
+    is_again: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -104,6 +108,8 @@ class Timeline:
     axis: Axis
     rows: list[Row]
     nodes: array[int] = field(default_factory=lambda: array("q"))
+    earlier: array[int] = field(default_factory=lambda: array("b"))
+    again: array[int] = field(default_factory=lambda: array("b"))
     lanes: array[int] = field(default_factory=lambda: array("q"))
     ready: array[float] = field(default_factory=lambda: array("d"))
     granted: array[float] = field(default_factory=lambda: array("d"))
@@ -124,9 +130,7 @@ class Timeline:
                 if count > 0:
                     found.append(self._several(lane, first, count, begin, begun))
                     count = -1
-                found.append(
-                    Bar(of_lane, self.ready[number], self.granted[number], started, end, self.nodes[number], 1)
-                )
+                found.append(self._one(number))
             elif count > 0 and of_lane == lane and started - begun <= pixel and end - begin <= 24 * pixel:
                 count += 1
                 begun = max(begun, end)
@@ -138,49 +142,90 @@ class Timeline:
             found.append(self._several(lane, first, count, begin, begun))
         return found
 
+    def _one(self, number: int) -> Bar:
+        return Bar(
+            self.lanes[number],
+            self.ready[number],
+            self.granted[number],
+            self.started[number],
+            self.ended[number],
+            self.nodes[number],
+            1,
+            bool(self.earlier[number]),
+            bool(self.again[number]),
+        )
+
     def _several(self, lane: int, first: int, count: int, begin: float, end: float) -> Bar:
         if count == 1:
-            return Bar(lane, self.ready[first], self.granted[first], begin, end, self.nodes[first], 1)
+            return self._one(first)
         return Bar(lane, begin, begin, begin, end, self.nodes[first], count)
+
+
+class _Run(NamedTuple):
+    """An attempt of a node, as it is drawn."""
+
+    started: float
+    ended: float
+    place: int
+    worker: str
+    granted: float
+    ready: float
+    is_earlier: bool
+    is_again: bool
 
 
 def timeline_of(nodes: Columns, *, now: float) -> Timeline:
     """Return the timeline of an instance as it stands now."""
-    runs = sorted(
-        (nodes.started_at[place], max(nodes.returned_at[place] or now, nodes.started_at[place]), place)
-        for place in range(len(nodes))
-        if nodes.workers[place] and nodes.started_at[place]
-    )
+    runs = sorted(_runs(nodes, now))
     axis = Axis(
-        _merged(sorted((nodes.granted_at[place] or started, end) for started, end, place in runs)),
+        _merged(sorted((run.granted, run.ended) for run in runs)),
         nodes.began_at,
-        max([nodes.began_at, *[end for _, end, _ in runs]]),
+        max([nodes.began_at, *[run.ended for run in runs]]),
     )
-    by_worker: dict[str, list[tuple[float, float, int]]] = {}
+    by_worker: dict[str, list[_Run]] = {}
     for run in runs:
-        by_worker.setdefault(nodes.workers[run[2]], []).append(run)
+        by_worker.setdefault(run.worker, []).append(run)
     timeline = Timeline(axis=axis, rows=[])
     lanes = 0
     for worker in sorted(by_worker):
         of_worker = by_worker[worker]
-        numbers = lanes_of([(started, end) for started, end, _ in of_worker], overlap_s=REPORTED_S, lanes_max=LANES_MAX)
+        numbers = lanes_of([(run.started, run.ended) for run in of_worker], overlap_s=REPORTED_S, lanes_max=LANES_MAX)
         count = max(numbers) + 1
         timeline.rows.append(Row(worker, lanes, count, len(of_worker)))
-        for number, (started, end, place) in sorted(zip(numbers, of_worker, strict=True)):
-            granted = min(nodes.granted_at[place] or started, started)
-            timeline.nodes.append(place)
+        for number, run in sorted(zip(numbers, of_worker, strict=True)):
+            timeline.nodes.append(run.place)
+            timeline.earlier.append(run.is_earlier)
+            timeline.again.append(run.is_again)
             timeline.lanes.append(lanes + number)
-            timeline.ready.append(axis.place(min(_ready_at(nodes, place), granted)))
-            timeline.granted.append(axis.place(granted))
-            timeline.started.append(axis.place(started))
-            timeline.ended.append(axis.place(end))
+            timeline.ready.append(axis.place(run.ready))
+            timeline.granted.append(axis.place(run.granted))
+            timeline.started.append(axis.place(run.started))
+            timeline.ended.append(axis.place(run.ended))
         lanes += count
     return timeline
 
 
-def _ready_at(nodes: Columns, place: int) -> float:
-    """Return when all that a node depends on was there, and it had begun anew where it has."""
-    since = revived_at(nodes, place) if nodes.revived_at else 0.0
+def _runs(nodes: Columns, now: float) -> Iterator[_Run]:
+    """Yield all attempts that were granted to a worker. Each was ready no sooner than the one before had ended."""
+    over_at: dict[int, float] = {}
+    for place, worker, granted_at, started_at, ended_at in nodes.attempts:
+        granted = min(granted_at, started_at)
+        before = over_at.get(place, 0.0)
+        ready = min(max(_ready_at(nodes, place, granted), before), granted)
+        yield _Run(started_at, max(ended_at, started_at), place, worker, granted, ready, True, before > 0)
+        over_at[place] = max(ended_at, before)
+    for place, started in enumerate(nodes.started_at):
+        if nodes.workers[place] and started:
+            ended = max(nodes.returned_at[place] or now, started)
+            granted = min(nodes.granted_at[place] or started, started)
+            before = over_at.get(place, 0.0)
+            ready = min(max(_ready_at(nodes, place, granted), before), granted)
+            yield _Run(started, ended, place, nodes.workers[place], granted, ready, False, before > 0)
+
+
+def _ready_at(nodes: Columns, place: int, granted_at: float) -> float:
+    """Return when all that a node depends on was there, and it had begun anew where it has before it was granted."""
+    since = max([at for at in nodes.revived_at if nodes.created_at[place] < at <= granted_at], default=0.0)
     return max([since, nodes.created_at[place], *[nodes.finished_at[one] for one in nodes.dependencies[place]]])
 
 

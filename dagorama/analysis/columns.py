@@ -80,6 +80,13 @@ class Columns(Protocol):
         """Return when each ended."""
         ...
 
+    @property
+    def attempts(self) -> Sequence[tuple[int, str, float, float, float]]:
+        """Return the attempts before the last ones: the place of the node, the worker, and when each was granted,
+        began and ended.
+        """
+        ...
+
     def __len__(self) -> int:
         """Return how many nodes there are."""
         ...

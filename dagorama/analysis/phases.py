@@ -80,7 +80,8 @@ class History:
 
     def _moved(self, node: NodeSnapshot) -> NodeSnapshot:
         moved: dict[str, Any] = {name: self._worked(at) for name in _TIMES if (at := getattr(node, name)) is not None}
-        return replace(node, failures_at=tuple(map(self._worked, node.failures_at)), **moved)
+        attempts = tuple((worker, self._worked(begin), self._worked(end)) for worker, begin, end in node.attempts)
+        return replace(node, failures_at=tuple(map(self._worked, node.failures_at)), attempts=attempts, **moved)
 
     @property
     def makespan_s(self) -> float:

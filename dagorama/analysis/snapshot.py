@@ -51,6 +51,8 @@ class NodeSnapshot:
     parent_id: str | None = None
     #: When each attempt ended that has given no value, since it last began anew.
     failures_at: tuple[float, ...] = ()
+    #: Those of them that a worker was granted, but for the one that is told of as its run: the worker, begin and end.
+    attempts: tuple[tuple[str, float, float], ...] = ()
 
     @property
     def has_ended(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from dagorama.analysis.lanes import REPORTED_S, lanes_of
 from dagorama.analysis.phases import History, Phase, Span
@@ -17,14 +18,14 @@ BUSY = frozenset({Phase.RUNNING, Phase.UNKNOWN})
 
 
 def busy_spans(history: History, function: str | None = None) -> list[Span]:
-    """Return the spans in which functions ran, all or those of one."""
-    return [
-        span
-        for node in history.nodes
-        if function in (None, node.function)
-        for span in history.spans(node)
-        if span.phase in BUSY
+    """Return the spans in which functions ran, all or those of one, earlier attempts included."""
+    nodes = [node for node in history.nodes if function in (None, node.function)]
+    earlier = [
+        Span(replace(node, worker=worker), Phase.RETRYING, began_at, max(began_at, ended_at))
+        for node in nodes
+        for worker, began_at, ended_at in node.attempts
     ]
+    return [span for node in nodes for span in history.spans(node) if span.phase in BUSY] + earlier
 
 
 def running_at_once(spans: Iterable[Span], *, began_at: float, ended_at: float, parts: int) -> list[float]:

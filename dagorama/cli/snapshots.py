@@ -46,6 +46,7 @@ def snapshot_of(node: NodeStatus, pauses: Sequence[Pause] = ()) -> NodeSnapshot:
     revived = [at for at in (one.revived_at for one in pauses) if node.created_at < at and (not until or at <= until)]
     revived_at = max(revived, default=None)
     failures = [one for one in node.failures if revived_at is None or one.ended_at > revived_at]
+    earlier = failures[:-1] if node.state == "failed" else failures
     return NodeSnapshot(
         node_id=str(node.node_id),
         function=node.function,
@@ -64,6 +65,11 @@ def snapshot_of(node: NodeStatus, pauses: Sequence[Pause] = ()) -> NodeSnapshot:
         dependency_ids=tuple(map(str, node.dependency_ids)),
         parent_id=_text(node.parent_id),
         failures_at=tuple(one.ended_at.timestamp() for one in failures),
+        attempts=tuple(
+            (one.worker, (one.started_at or one.granted_at).timestamp(), one.ended_at.timestamp())
+            for one in earlier
+            if one.granted_at is not None
+        ),
     )
 
 

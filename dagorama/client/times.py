@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 from uuid import UUID
 
 from dagorama.states import NodeState
@@ -34,6 +35,21 @@ class TimesPage:
     finished_at: Sequence[float]
     next_page_token: str
     revived_at: Sequence[float] = ()
+    attempt_numbers: Sequence[int] = ()
+    attempt_worker_places: Sequence[int] = ()
+    attempt_granted_at: Sequence[float] = ()
+    attempt_started_at: Sequence[float] = ()
+    attempt_ended_at: Sequence[float] = ()
+
+
+class EarlierAttempt(NamedTuple):
+    """An attempt of a node before its last one, which gave no value."""
+
+    place: int  #: of the node
+    worker: str
+    granted_at: float
+    started_at: float
+    ended_at: float  #: when it had failed or was lost
 
 
 class InstanceTimes:
@@ -43,6 +59,7 @@ class InstanceTimes:
     """
 
     __slots__ = (
+        "attempts",
         "began_at",
         "created_at",
         "dependencies",
@@ -90,6 +107,19 @@ class InstanceTimes:
         places = {number: place for place, number in enumerate([number for page in pages for number in page.numbers])}
         #: The place of the node whose function made each; -1 for calls from outside.
         self.parents = array("q", [places.get(parent, -1) for page in pages for parent in page.parents])
+        #: The attempts before the last ones: the latest few of each node. None from brokers before 0.2.
+        self.attempts = [
+            EarlierAttempt(places[number], page.workers[worker], granted_at, started_at, ended_at)
+            for page in pages
+            for number, worker, granted_at, started_at, ended_at in zip(
+                page.attempt_numbers,
+                page.attempt_worker_places,
+                page.attempt_granted_at,
+                page.attempt_started_at,
+                page.attempt_ended_at,
+                strict=True,
+            )
+        ]
         #: The places of the nodes that each depends on.
         self.dependencies: list[tuple[int, ...]] = [
             tuple([places[one] for one in page.dependencies[end - count : end] if one in places])

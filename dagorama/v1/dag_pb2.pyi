@@ -2559,6 +2559,11 @@ class NodeTimes(_message.Message):
     FINISHED_AT_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     REVIVED_AT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_NUMBERS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_WORKER_PLACES_FIELD_NUMBER: _builtins.int
+    ATTEMPT_GRANTED_AT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_STARTED_AT_FIELD_NUMBER: _builtins.int
+    ATTEMPT_ENDED_AT_FIELD_NUMBER: _builtins.int
     began_at: _builtins.float
     """When the instance was created."""
     node_ids: _builtins.bytes
@@ -2607,6 +2612,20 @@ class NodeTimes(_message.Message):
     def revived_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """When nodes of the instance began anew, after it had ended."""
 
+    @_builtins.property
+    def attempt_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The attempts before the last one, which gave no value: the latest few of each node, the oldest first. Each has its
+        node, by number, and its worker. When it was granted, when its function began, and when it had failed or was lost.
+        """
+
+    @_builtins.property
+    def attempt_worker_places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def attempt_granted_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def attempt_started_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    @_builtins.property
+    def attempt_ended_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
     def __init__(
         self,
         *,
@@ -2629,10 +2648,15 @@ class NodeTimes(_message.Message):
         finished_at: _abc.Iterable[_builtins.float] | None = ...,
         next_page_token: _builtins.str = ...,
         revived_at: _abc.Iterable[_builtins.float] | None = ...,
+        attempt_numbers: _abc.Iterable[_builtins.int] | None = ...,
+        attempt_worker_places: _abc.Iterable[_builtins.int] | None = ...,
+        attempt_granted_at: _abc.Iterable[_builtins.float] | None = ...,
+        attempt_started_at: _abc.Iterable[_builtins.float] | None = ...,
+        attempt_ended_at: _abc.Iterable[_builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["began_at", b"began_at", "created_at", b"created_at", "dependencies", b"dependencies", "dependency_counts", b"dependency_counts", "finished_at", b"finished_at", "function_places", b"function_places", "functions", b"functions", "granted_at", b"granted_at", "labels", b"labels", "next_page_token", b"next_page_token", "node_ids", b"node_ids", "numbers", b"numbers", "parents", b"parents", "returned_at", b"returned_at", "revived_at", b"revived_at", "started_at", b"started_at", "states", b"states", "worker_places", b"worker_places", "workers", b"workers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_ended_at", b"attempt_ended_at", "attempt_granted_at", b"attempt_granted_at", "attempt_numbers", b"attempt_numbers", "attempt_started_at", b"attempt_started_at", "attempt_worker_places", b"attempt_worker_places", "began_at", b"began_at", "created_at", b"created_at", "dependencies", b"dependencies", "dependency_counts", b"dependency_counts", "finished_at", b"finished_at", "function_places", b"function_places", "functions", b"functions", "granted_at", b"granted_at", "labels", b"labels", "next_page_token", b"next_page_token", "node_ids", b"node_ids", "numbers", b"numbers", "parents", b"parents", "returned_at", b"returned_at", "revived_at", b"revived_at", "started_at", b"started_at", "states", b"states", "worker_places", b"worker_places", "workers", b"workers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

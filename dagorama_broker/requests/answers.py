@@ -178,6 +178,12 @@ class NodeTimes:
     started_at: list[float] = field(default_factory=list)
     returned_at: list[float] = field(default_factory=list)
     finished_at: list[float] = field(default_factory=list)
+    #: Of the attempts before the last: the node, by number, its worker, and when it was granted, began and ended.
+    attempt_numbers: list[int] = field(default_factory=list)
+    attempt_worker_places: list[int] = field(default_factory=list)
+    attempt_granted_at: list[float] = field(default_factory=list)
+    attempt_started_at: list[float] = field(default_factory=list)
+    attempt_ended_at: list[float] = field(default_factory=list)
     next_page_token: str = ""
 
 

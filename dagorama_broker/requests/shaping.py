@@ -181,3 +181,10 @@ def _tell(times: NodeTimes, row: StoredTimes, node: Node | None) -> None:
     times.started_at.append(started_at)
     times.returned_at.append(returned_at)
     times.finished_at.append(row.finished_at)
+    for worker, granted_at, ended_at, told_s in row.attempts:
+        if granted_at > 0:  # else nothing ran, or a broker before 0.2 has noted it
+            times.attempt_numbers.append(row.seq)
+            times.attempt_worker_places.append(times.workers.setdefault(worker, len(times.workers)))
+            times.attempt_granted_at.append(granted_at)
+            times.attempt_started_at.append(measure(granted_at, ended_at, told_s)[0])
+            times.attempt_ended_at.append(ended_at)

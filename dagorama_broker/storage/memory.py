@@ -19,6 +19,7 @@ from dagorama_broker.core.model.references import ABOVE_MARK, refers
 from dagorama_broker.core.model.selections import InstanceSelection, NodeSelection, Selected
 from dagorama_broker.core.model.states import COMPLETED, TERMINAL, WAITING, Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import (
+    ATTEMPTS_TOLD_MAX,
     INSTANCE_IDS_MAX,
     EndedInstance,
     InstanceSummary,
@@ -889,9 +890,9 @@ class _Record:
         """Return the times of a node."""
         node = self.node(row)
         run = node.run
-        if node.state is NodeState.FAILED and node.failures:
-            last = node.failures[-1]
-            run = (last.worker, last.granted_at, last.ended_at, last.duration_s)
+        attempts = [(one.worker, one.granted_at, one.ended_at, one.duration_s) for one in node.failures]
+        if node.state is NodeState.FAILED and attempts:
+            run = attempts.pop()
         return StoredTimes(
             node.seq,
             node.id,
@@ -903,6 +904,7 @@ class _Record:
             node.state,
             node.finished_at,
             run,
+            attempts[-ATTEMPTS_TOLD_MAX:],
         )
 
     def stored(self, *, with_nodes: bool = True) -> StoredInstance:

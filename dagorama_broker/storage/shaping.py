@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dagorama_broker.core.model.states import TERMINAL, NodeState
-from dagorama_broker.core.model.stored import ShapePart, StoredTimes
+from dagorama_broker.core.model.stored import ATTEMPTS_TOLD_MAX, ShapePart, StoredTimes
 from dagorama_broker.core.model.values import InstanceId, NodeId, Run
 
 _INSTANCE = "SELECT seq, created_at FROM instances WHERE id = ?"
@@ -66,13 +66,12 @@ SELECT json_group_array(json_array(
     WHERE calls.instance = ?1 AND calls.seq > ?2 ORDER BY calls.seq LIMIT ?3
 )
 """
-#: Of failed nodes the last attempt, which `outcomes` does not have.
-_FAILED = """
-SELECT json_group_array(json_array(
-    attempts.node, attempts.worker, attempts.granted_at - ?4, attempts.ended_at - ?4, attempts.duration_s
-)) FROM attempts
-JOIN outcomes ON outcomes.node = attempts.node AND outcomes.state = 'failed'
-WHERE attempts.instance = ?1 AND attempts.node BETWEEN ?2 AND ?3
+#: The attempts that gave no value: of failed nodes the last is the one that failed it, which `outcomes` does not have.
+_ATTEMPTS = """
+SELECT json_group_array(json_array(node, worker, granted, ended, duration_s)) FROM (
+    SELECT node, worker, granted_at - ?4 AS granted, ended_at - ?4 AS ended, duration_s
+    FROM attempts WHERE instance = ?1 AND node BETWEEN ?2 AND ?3 ORDER BY node, seq
+)
 """
 
 _STATES = {str(state.value): state for state in NodeState}
@@ -118,22 +117,21 @@ class ShapeReader:
         found = self._rows(_TIMES, (instance, after_seq, limit, began_at))
         if not found:
             return []
-        failed = {
-            node: (worker, granted + began_at, ended + began_at, duration_s)
-            for node, worker, granted, ended, duration_s in self._rows(
-                _FAILED, (instance, found[0][0], found[-1][0], began_at)
-            )
-        }
-        return [self._stored(row, failed.get(row[0]), began_at) for row in found]
+        attempts: dict[int, list[Run]] = {}
+        for node, worker, granted, ended, duration_s in self._rows(
+            _ATTEMPTS, (instance, found[0][0], found[-1][0], began_at)
+        ):
+            attempts.setdefault(node, []).append((worker, granted + began_at, ended + began_at, duration_s))
+        return [self._stored(row, attempts.get(row[0], []), began_at) for row in found]
 
-    def _stored(self, row: Sequence[Any], failed: Run | None, began_at: float) -> StoredTimes:
-        """Return the times of a node, given the last attempt of one that has failed."""
+    def _stored(self, row: Sequence[Any], attempts: list[Run], began_at: float) -> StoredTimes:
+        """Return the times of a node, given its attempts that gave no value."""
         seq, id, function, parent, dependencies, label, created, *outcome = row
         word, at, worker, granted, duration_s, joined = outcome
         state = _STATES[word or "waiting"]
         finished_at = at + began_at if state in TERMINAL else 0.0
-        run = failed
-        if failed is None and worker is not None:
+        run = attempts.pop() if state is NodeState.FAILED and attempts else None
+        if run is None and worker is not None:
             ended_at = (at if joined is None else joined) + began_at
             run = (self._worker(worker), granted + began_at, ended_at, duration_s)
         return StoredTimes(
@@ -147,6 +145,7 @@ class ShapeReader:
             state=state,
             finished_at=finished_at,
             run=run,
+            attempts=attempts[-ATTEMPTS_TOLD_MAX:],
         )
 
     def _rows(self, statement: str, parameters: Sequence[object]) -> list[list[Any]]:

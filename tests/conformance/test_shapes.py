@@ -60,9 +60,10 @@ def test_the_times_of_nodes_are_read_back(storage: Storage) -> None:
     broken = graph.node(it, function=charge, parent=first, dependencies=(done,))
     storage.journal.commit([e.InstanceCreated(instance=it)])
     storage.journal.commit([e.NodesCreated(nodes=[first, done, broken]), e.NodesNoted(notes=[(done, Note("a", ""))])])
+    earlier, attempt = failed(1, worker="w2"), failed(2)
+    storage.journal.commit([e.AttemptFailed(node=one, attempt=earlier, retry_at=2_002.0) for one in (done, broken)])
     at, granted_at, ended_at = 1_000_000_000.123456, 1_000_000_000.023457, 1_000_000_000.113457
     storage.journal.commit([e.NodeCompleted(node=done, payload=b"1", at=at, run=("w1", granted_at, ended_at, 0.05))])
-    attempt = failed(1)
     storage.journal.commit(
         [e.AttemptFailed(node=broken, attempt=attempt, retry_at=None), e.NodeFailed(node=broken, at=attempt.ended_at)]
     )
@@ -77,6 +78,8 @@ def test_the_times_of_nodes_are_read_back(storage: Storage) -> None:
     assert list(ended.run) == ["w1", pytest.approx(granted_at, abs=1e-5), pytest.approx(ended_at, abs=1e-5), 0.05]
     assert (ill.state, list(ill.dependency_seqs)) == (FAILED, [done.seq])
     assert ill.run == (attempt.worker, attempt.granted_at, attempt.ended_at, attempt.duration_s)
+    before = ("w2", earlier.granted_at, earlier.ended_at, earlier.duration_s)
+    assert [list(map(tuple, one.attempts)) for one in (waits, ended, ill)] == [[], [before], [before]]
     (second,) = storage.journal.list_times(it.id, after_seq=first.seq, limit=1)
     assert second.seq == done.seq
     assert storage.journal.list_times(InstanceId(b"?" * 16), after_seq=0, limit=9) == []

@@ -98,7 +98,10 @@ def _told(made: Made, left: float, right: float, pixels: int) -> dict[str, Any]:
         "gaps": [[gap.left, gap.right, gap.ended_at - gap.began_at] for gap in timeline.axis.gaps],
         "rows": [row._asdict() for row in timeline.rows],
         "bars": [
-            [bar.lane, *[round(at, 6) for at in bar[1:5]], bar.node, bar.nodes, int(bar.node in on_path)]
+            [
+                *[bar.lane, *[round(at, 6) for at in bar[1:5]], bar.node, bar.nodes],
+                *map(int, (bar.node in on_path, bar.is_earlier, bar.is_again)),
+            ]
             for bar in found
         ],
         "path": made.path[:STEPS_MAX],
@@ -119,7 +122,7 @@ def _told(made: Made, left: float, right: float, pixels: int) -> dict[str, Any]:
             for place in singles
         },
         "total": len(nodes),
-        "begun": len(timeline.nodes),
+        "begun": len(timeline.nodes) - sum(timeline.earlier),
     }
 
 

@@ -188,6 +188,10 @@ class ShapePart(NamedTuple):
     seq_last: int  #: of the last node of the part; 0 where there is none
 
 
+#: So many attempts of a node are told with its times.
+ATTEMPTS_TOLD_MAX = 20
+
+
 class StoredTimes(NamedTuple):
     """When things happened to a node, as it was last committed; times that have not come are 0."""
 
@@ -201,6 +205,7 @@ class StoredTimes(NamedTuple):
     state: NodeState  #: as in `StoredNode`
     finished_at: float
     run: Run | None  #: the last attempt: of a failed node the one that failed it
+    attempts: Sequence[Run] = ()  #: those before it that gave no value, the latest `ATTEMPTS_TOLD_MAX`, oldest first
 
 
 #: So many ids of instances a broker knows from its start, in about a megabyte: clocks of clients may differ by the time

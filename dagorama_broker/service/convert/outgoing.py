@@ -470,6 +470,11 @@ def from_times(times: NodeTimes) -> dag_pb2.NodeTimes:
         finished_at=times.finished_at,
         next_page_token=times.next_page_token,
         revived_at=times.revived_at,
+        attempt_numbers=times.attempt_numbers,
+        attempt_worker_places=times.attempt_worker_places,
+        attempt_granted_at=times.attempt_granted_at,
+        attempt_started_at=times.attempt_started_at,
+        attempt_ended_at=times.attempt_ended_at,
     )
 
 

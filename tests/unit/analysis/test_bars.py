@@ -23,6 +23,7 @@ class Nodes:
     dependencies: Sequence[Sequence[int]]
     began_at: float = 100.0
     revived_at: Sequence[float] = ()
+    attempts: Sequence[tuple[int, str, float, float, float]] = ()
 
     def __len__(self) -> int:
         return len(self.times)
@@ -78,7 +79,7 @@ def test_runs_at_once_have_lanes_of_their_own() -> None:
         plain(("b", 0, 1, 2, 5, 5), ("a", 0, 1, 2, 5, 5), ("a", 0, 3, 4, 7, 7), ("a", 0, 5, 6, 8, 8)), now=200.0
     )
     assert [tuple(row) for row in timeline.rows] == [("a", 0, 2, 3), ("b", 2, 1, 1)]
-    assert [tuple(bar) for bar in timeline.reduced(0, 8, 800)] == [
+    assert [tuple(bar)[:7] for bar in timeline.reduced(0, 8, 800)] == [
         (0, 0, 1, 2, 5, 1, 1),
         (0, 0, 5, 6, 8, 3, 1),
         (1, 0, 3, 4, 7, 2, 1),
@@ -86,10 +87,31 @@ def test_runs_at_once_have_lanes_of_their_own() -> None:
     ]
 
 
+def test_earlier_attempts_have_bars_of_their_own() -> None:
+    """They stand where they ran, and the time after each is no wait from the begin of the node on."""
+    nodes = plain(("a", 0, 4.25, 4.25, 5, 5))
+    nodes.attempts = [(0, "b", 101.0, 101.5, 102.0), (0, "a", 102.5, 102.5, 103.5)]
+    timeline = timeline_of(nodes, now=200.0)
+    assert [(row.worker, row.nodes) for row in timeline.rows] == [("a", 2), ("b", 1)]
+    assert [tuple(bar) for bar in timeline.reduced(0, 9, 900)] == [
+        (0, 2, 2.5, 2.5, 3.5, 0, 1, True, True),
+        (0, 3.5, 4.25, 4.25, 5, 0, 1, False, True),
+        (1, 0, 1, 1.5, 2, 0, 1, True, False),
+    ]
+
+
+def test_an_attempt_after_a_revival_has_not_waited_since_before() -> None:
+    """A node that began anew was ready from then on."""
+    nodes = plain(("a", 0, 4.25, 4.25, 5, 5))
+    nodes.attempts, nodes.revived_at = [(0, "a", 101.0, 101.0, 103.5)], [103.75]
+    bars = timeline_of(nodes, now=200.0).reduced(0, 9, 900)
+    assert [bar.granted - bar.ready for bar in bars] == [1, 0.5]
+
+
 def test_a_running_node_goes_on_until_now_and_one_that_has_not_begun_has_no_bar() -> None:
     """The timeline of a running instance is that of the moment."""
     timeline = timeline_of(plain(("a", 0, 1, 1, 0, 0), ("", 0, 0, 0, 0, 0)), now=104.0)
-    assert [tuple(bar) for bar in timeline.reduced(0, 9, 900)] == [(0, 0, 1, 1, 4, 0, 1)]
+    assert [tuple(bar)[:7] for bar in timeline.reduced(0, 9, 900)] == [(0, 0, 1, 1, 4, 0, 1)]
     assert timeline_of(plain(), now=104.0).reduced(0, 1, 100) == []
 
 

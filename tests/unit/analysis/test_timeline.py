@@ -31,6 +31,14 @@ def test_nodes_that_run_at_once_are_counted_in_each_part() -> None:
     assert most_at_once(spans) == 2
 
 
+def test_earlier_attempts_ran_too() -> None:
+    """A node that was tried again is in each part in which an attempt of it ran, on whatever worker."""
+    tried = node("a", ended=4.0, started_at=3.0, worker="w1", attempts=(("w2", 0.0, 1.0), ("w1", 1.0, 2.0)))
+    spans = busy_spans(history(tried))
+    assert running_at_once(spans, began_at=0.0, ended_at=4.0, parts=4) == [1.0, 1.0, 0.0, 1.0]
+    assert sorted((span.node.worker, span.began_at) for span in spans) == [("w1", 1.0), ("w1", 3.0), ("w2", 0.0)]
+
+
 def test_one_function_has_a_line_of_its_own() -> None:
     """Only its nodes are counted."""
     spans = busy_spans(ladder(), "m:D.b")

@@ -111,7 +111,8 @@ def test_a_node_that_begins_anew_is_ready_anew() -> None:
     assert abs(revived_at(times, places["divide"]) - last) < 1e-3
     assert revived_at(times, places["left"]) == 0
     timeline = timeline_of(times, now=times.began_at)
-    of_divide = list(timeline.nodes).index(places["divide"])
+    of_divide = max(bar for bar, place in enumerate(timeline.nodes) if place == places["divide"])
+    assert [one.place for one in times.attempts] == [places["divide"]]
     assert timeline.ready[of_divide] >= timeline.axis.place(times.revived_at[-1])
 
 

@@ -66,13 +66,13 @@ const drawBars = (context, view, at) => {
   context.fillStyle = colors.states.ready;
   for (const [lane, , granted, started, , , count] of seen) if (count === 1 && started > granted) context.fillRect(at(granted), top(lane) + LANE / 2 - 2.5, Math.max(at(started) - at(granted), 0.5), 5);
   for (const bar of seen) {
-    const [lane, , , started, ended, node, count, isPath] = bar, x = at(started), wide = Math.max(at(ended) - x, 1), y = top(lane) + 2;
+    const [lane, , , started, ended, node, count, isPath, isEarlier] = bar, x = at(started), wide = Math.max(at(ended) - x, 1), y = top(lane) + 2;
     const state = count === 1 ? view.nodes[node]?.[4] : "";
-    context.fillStyle = state === "failed" ? colors.states.failed : colors.states.leased;
-    context.globalAlpha = view.over && view.over !== bar ? 0.55 : count > 1 ? 0.6 : 1;
+    context.fillStyle = state === "failed" || isEarlier ? colors.states.failed : colors.states.leased;
+    context.globalAlpha = view.over && view.over !== bar ? (isEarlier ? 0.3 : 0.55) : isEarlier ? 0.45 : count > 1 ? 0.6 : 1;
     if (wide > 4) { context.beginPath(); context.roundRect(x, y, wide - 0.5, LANE - 4, 2.5); context.fill(); } else context.fillRect(x, y, wide, LANE - 4);
     context.globalAlpha = 1;
-    if (view.showsPath && isPath && count === 1) { context.strokeStyle = colors.ink; context.lineWidth = 2; context.beginPath(); context.roundRect(x + 0.5, y - 1, Math.max(wide - 1.5, 2), LANE - 2, 3); context.stroke(); }
+    if (view.showsPath && isPath && count === 1 && !isEarlier) { context.strokeStyle = colors.ink; context.lineWidth = 2; context.beginPath(); context.roundRect(x + 0.5, y - 1, Math.max(wide - 1.5, 2), LANE - 2, 3); context.stroke(); }
     if (wide > 44 && count === 1 && view.nodes[node]) {
       const [, , name, label] = view.nodes[node];
       const left = Math.max(x, names);
@@ -155,7 +155,7 @@ const drawNames = (context, view) => {
     const top = AXIS + view.tops[number] - view.scroll;
     context.font = `500 12px ${colors.sans}`; context.fillStyle = colors.ink; context.fillText(row.worker, 12, top + 22);
     context.font = `11px ${colors.sans}`; context.fillStyle = colors["ink-3"];
-    if (row.lanes > 1) context.fillText(`${grouped(row.nodes)} ${row.nodes === 1 ? "node" : "nodes"}`, 12, top + 38);
+    if (row.lanes > 1) context.fillText(`${grouped(row.nodes)} ${row.nodes === 1 ? "run" : "runs"}`, 12, top + 38);
   });
   context.restore();
 };

@@ -126,12 +126,20 @@ class Timeline {
     const title = document.createElement("b"), rows = document.createElement("div"), node = bar[6] === 1 ? this.nodes[bar[5]] : null;
     rows.className = "rows";
     const add = (word, value) => { const name = document.createElement("span"), told = document.createElement("span"); name.textContent = word; told.textContent = value; rows.append(name, told); };
-    if (node) {
+    if (node && bar[8]) {
+      const told = bar.slice(1, 5).map((place) => timeAt(this, place)), [ready, granted, started, ended] = told;
+      title.textContent = node[3] ? `${node[2]} · ${node[3]}` : node[1];
+      add("earlier attempt", "failed or was lost");
+      add(bar[9] ? "after the attempt before" : "waited in a queue", lasting(Math.max(granted - ready, 0)));
+      add("on its way", lasting(Math.max(started - granted, 0)));
+      add("ran", lasting(Math.max(ended - started, 0)));
+      add("began at", `+${lasting(Math.max(started, 0))}`);
+    } else if (node) {
       const [, name, , label, state, created, granted, started, returned, finished, joined] = node, ready = this.began + timeAt(this, bar[1]);
       title.textContent = label ? `${name} · ${label}` : name;
       add("state", wordOf(state));
-      if (ready - created > 0.0005) add("waited for values", lasting(ready - created));
-      add("waited in a queue", lasting(Math.max((granted || started) - Math.max(ready, created), 0)));
+      if (!bar[9] && ready - created > 0.0005) add("waited for values", lasting(ready - created));
+      add(bar[9] ? "after the attempt before" : "waited in a queue", lasting(Math.max((granted || started) - Math.max(ready, created), 0)));
       add("on its way", lasting(Math.max(started - (granted || started), 0)));
       add(returned ? "ran" : "has run", lasting(Math.max((returned || Date.now() / 1000) - started, 0)));
       if (returned && (joined || finished) - returned > 0.0005) add("reported after", lasting((joined || finished) - returned));
