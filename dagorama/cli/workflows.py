@@ -22,6 +22,7 @@ from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
 from dagorama.logging import printable
 from dagorama.settings import should_run_inline
+from dagorama.workflows.endings import told_end
 from dagorama.workflows.formats import RunOptions, Telling, format_of, load_workflow, prepare_run
 from dagorama.workflows.model import Workflow
 from dagorama.workflows.problems import Problem, WorkflowError
@@ -136,9 +137,11 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
             with _cancelled_if_stopped(run):
                 follow(instance, workers, _printed(view, run), settings.tolerations)
             _print(view, run)
+            ended = [] if view.has_succeeded else told_end(run)
         except (BrokerUnavailable, BrokerRefused) as error:
             raise CannotStart(str(error)) from None
-    click.echo(view.last_line())
+    for line in [*ended, view.last_line()]:
+        click.echo(printable(line))
     return 0 if view.has_succeeded else 1
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
+from dagorama import Node
 from dagorama.definition import DAGInstance
 from dagorama.states import NodeState
 from dagorama.workflows.model import Workflow
@@ -35,6 +36,10 @@ _STATUSES = {
 }
 
 
+#: What is not told: a worker that had the task was lost, or found that it is not to run as another has failed.
+_BACK = (Status.IN_PROGRESS, Status.UNSUBMITTED)
+
+
 class TextView:
     """The lines of one run, as its nodes change."""
 
@@ -51,7 +56,8 @@ class TextView:
         told = [f"Task(s) ready for submission: {named(new)}"] if new else []
         for task in self._workflow.tasks:
             status = statuses.get(task.id, Status.UNSUBMITTED)
-            if self._statuses.get(task.id) is not status:
+            before = self._statuses.get(task.id)
+            if status is not before and (before, status) != _BACK:
                 self._statuses[task.id] = status
                 told.append(f"task_id: {task.id:<{ID_WIDTH}} status:{status}")
         return told
@@ -79,13 +85,18 @@ def statuses_of(run: DAGInstance[dict[str, object]]) -> tuple[dict[str, Status],
     ready: list[str] = []
     for node in run.nodes(function="run_task", inputs=False):
         status = _STATUSES.get(node.state, Status.IN_PROGRESS)
-        failures = node.status.failures
-        if status is Status.FAILED and failures and failures[-1].type.endswith(TaskNotStarted.__name__):
+        if status is Status.FAILED and was_not_started(node):
             status = Status.UNSUBMITTED
         elif node.state is NodeState.READY or status is not Status.UNSUBMITTED:
             ready.append(node.label)
         found[node.label] = status
     return found, ready
+
+
+def was_not_started(node: Node) -> bool:
+    """Return whether a task that counts as failed has not run, as another had failed before."""
+    failures = node.status.failures
+    return bool(failures) and failures[-1].type.endswith(f":{TaskNotStarted.__name__}")
 
 
 def named(names: list[str]) -> str:

@@ -91,14 +91,17 @@ def test_the_demo_graph_runs_to_its_end() -> None:
     assert Path("control/out/trained_at.txt").exists(), "commands begin in the folder of the file"
 
 
-def test_a_failed_task_is_named_at_the_end() -> None:
-    """Its dependents have not run, all else has, and the exit status says that it failed."""
+def test_a_failed_task_is_told_of_at_the_end() -> None:
+    """Why it failed, the last that it printed, what did not run because of it; all else has, and the status tells."""
     file = written(
         "x.cfg",
-        "[a]\ncommand = false\nmax_retries = 1\n[b]\ncommand = touch b\ndepends = a\n[c]\ncommand = touch c\n",
+        "[a]\ndirect = true\ncommand = seq 30; exit 3\nmax_retries = 1\n"
+        "[b]\ncommand = touch b\ndepends = a\n[d]\ncommand = true\ndepends = b\n[c]\ncommand = touch c\n",
     )
     done = command("run", file, "--workers", "1")
-    assert (done.status, done.out[-1]) == (1, "Pipeline failed: a")
+    printed = [f"  a: {number}" for number in range(21, 31)]
+    end = ["a failed: exit status 3 (2 attempts)", *printed, "Not run, since a failed: b, d", "Pipeline failed: a"]
+    assert (done.status, done.out[-len(end) :]) == (1, end), done.err
     assert [line for line in done.out if line.startswith("task_id: b ")] == [
         "task_id: b               status:Unsubmitted"
     ]

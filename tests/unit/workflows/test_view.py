@@ -45,3 +45,13 @@ def test_a_task_may_have_failed_without_an_attempt() -> None:
     ]
     run: Any = Fake(nodes=lambda **_: nodes)
     assert statuses_of(run) == ({"a": Status.FAILED, "b": Status.UNSUBMITTED, "c": Status.FAILED}, ["a", "c"])
+
+
+def test_a_task_in_progress_does_not_go_back() -> None:
+    """Where it is not to run after all, since another has failed, no line says that it is unsubmitted again."""
+    view = TextView(Workflow(name="w", tasks=TASKS))
+    view.lines({"job_1": Status.IN_PROGRESS, "job_2": Status.IN_PROGRESS})
+    assert view.lines({"job_1": Status.FAILED, "job_2": Status.UNSUBMITTED}) == [
+        "task_id: job_1           status:Failed"
+    ]
+    assert (view.last_line(), view.has_succeeded) == ("Pipeline failed: job_1", False)
