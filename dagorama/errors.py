@@ -38,6 +38,8 @@ from dagorama.why import Why
 
 #: So many of the nodes that failed are named in a message.
 NAMED_MAX = 5
+#: So the types of errors begin that tasks of workflows fail with: the message says all, and names the task or the file.
+WORKFLOW_ERRORS = "dagorama.workflows."
 
 
 class DagoramaError(Exception):
@@ -265,12 +267,15 @@ class NodeFailed(DagoramaError):
         self.exception_type = exception_type
         self.exception_message = exception_message
         self.remote_traceback = remote_traceback
-        remote = f"\n\nOn the worker:\n{remote_traceback.rstrip()}" if remote_traceback else ""
+        says_all = exception_type.startswith(WORKFLOW_ERRORS) and "Traceback" not in remote_traceback
+        remote = f"\n\nOn the worker:\n{remote_traceback.rstrip()}" if remote_traceback and not says_all else ""
         super().__init__(f"{self.in_short()}{remote}")
 
     def in_short(self) -> str:
         """Return the message without the worker's traceback."""
         times = "attempt" if self.attempts == 1 else "attempts"
+        if self.exception_type.startswith(WORKFLOW_ERRORS):  # it names the task
+            return f"{self.exception_message} ({self.attempts} {times})"
         failed = f"{self.function} (node {self.cause_id}) failed after {self.attempts} {times}"
         if self.cause_id != self.node_id:
             failed = f"node {self.node_id} has no value, because it depends on one that failed: {failed}"

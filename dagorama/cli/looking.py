@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 import click
 
-from dagorama import Instance, ValuePreview
+from dagorama import Instance, Node, ValuePreview
 from dagorama import queues as list_queues
 from dagorama import workers as list_workers
+from dagorama.analysis.phases import History
 from dagorama.analysis.snapshot import method_of
-from dagorama.analysis.summary import analyze
+from dagorama.analysis.summary import Analysis, analyze
 from dagorama.analysis.wording import describe, lasting
 from dagorama.cli.asking import asks_broker, find_instance, look_at, print_json
 from dagorama.cli.choosing import Chosen, takes_filter
@@ -32,6 +33,7 @@ from dagorama.cli.tables import (
     table_lines,
 )
 from dagorama.client.status import (
+    WORKFLOW_RUN,
     AttemptStatus,
     InstanceStatus,
     NodeStatus,
@@ -39,7 +41,10 @@ from dagorama.client.status import (
     UndoneStatus,
     WorkerStatus,
 )
+from dagorama.errors import WORKFLOW_ERRORS
+from dagorama.instance.node import failure_in
 from dagorama.logging import printable
+from dagorama.workflows.endings import told_failure
 
 #: Of a label so many letters stand in a list.
 LABEL_MAX = 30
@@ -92,7 +97,7 @@ def _instance_forms(listed: Sequence[InstanceStatus]) -> tuple[list[Form], set[s
 def _told(one: InstanceStatus) -> tuple[str, ...]:
     """Return an instance's row, its id left out."""
     return (
-        one.definition,
+        printable(one.title),
         standing(one),
         moment(one.created_at),
         shown(one.priority),
@@ -105,7 +110,7 @@ def _told(one: InstanceStatus) -> tuple[str, ...]:
 def _told_in_short(one: InstanceStatus) -> tuple[str, ...]:
     """Return an instance's row for a terminal of 80 columns, where the id takes almost half."""
     return (
-        method_of(one.definition),
+        printable(one.workflow) or method_of(one.definition),
         standing(one).removeprefix("running, "),
         short_moment(one.created_at),
         shown(one.priority),
@@ -149,6 +154,8 @@ def show(instance: str, node: str | None, limit: int, whole: bool, as_json: bool
     found = looked_at.status
     failed, unfinished = noteworthy(looked_at, limit)
     nodes = [one.status for one in looked_at.nodes()] if whole else unfinished
+    if found.workflow and not whole and not as_json:
+        nodes = [one.status for one in looked_at.nodes(function="run_task", inputs=False, limit=limit)]
     history = None if sum(found.counts.values()) > ANALYZED_MAX else history_of(found, snapshots_of(looked_at))
     analysis = None if history is None else analyze(history)
     if as_json:
@@ -160,25 +167,26 @@ def show(instance: str, node: str | None, limit: int, whole: bool, as_json: bool
     print_fields(
         [
             ("instance", str(found.instance_id)),
-            ("definition", found.definition),
+            *_named(found),
             ("state", standing(found)),
             ("priority", shown(found.priority)),
             ("group", found.group),
             ("key", found.key),
-            ("tags", ", ".join(f"{name}={value}" for name, value in found.tags.items())),
+            ("tags", ", ".join(f"{name}={value}" for name, value in found.own_tags.items())),
             ("cap", shown(found.running_max)),
             ("created", moment(found.created_at)),
             ("finished", moment(found.finished_at)),
             ("deadline", moment(found.deadline_at)),
             ("nodes", counted(found.counts)),
-            *(overview(analysis, history) if analysis is not None and history is not None else []),
+            *(_overview(found, analysis, history) if analysis is not None and history is not None else []),
         ]
     )
     for one in failed:
         click.echo()
-        print_text(printable(f"{one.function} ({one.node_id}) failed:"))
-        print_attempt(one.failures[-1])
-    if analysis is None or history is None:
+        print_failure(one)
+    if found.workflow:  # all of its tasks are of one function
+        pass
+    elif analysis is None or history is None:
         click.echo()
         print_counts(looked_at.progress().functions)
     elif history.nodes:
@@ -187,6 +195,20 @@ def show(instance: str, node: str | None, limit: int, whole: bool, as_json: bool
     if nodes:
         click.echo()
         print_nodes(nodes)
+
+
+def _overview(one: InstanceStatus, analysis: Analysis, history: History) -> list[tuple[str, str]]:
+    """Return an instance at one glance as fields; functions say nothing of the tasks of a workflow."""
+    told = overview(analysis, history)
+    return [field for field in told if field[0] != "critical"] if one.workflow else told
+
+
+def _named(one: InstanceStatus) -> list[tuple[str, str]]:
+    """Return the definition of an instance as fields, or the workflow that it is a run of."""
+    if not one.workflow:
+        return [("definition", one.definition)]
+    file = printable(one.workflow_file)
+    return [("workflow", printable(one.workflow)), ("version", one.workflow_version), ("file", file)]
 
 
 def print_nodes(nodes: Sequence[NodeStatus]) -> None:
@@ -206,7 +228,9 @@ def print_nodes(nodes: Sequence[NodeStatus]) -> None:
 def _labelled(function: str, node: NodeStatus) -> str:
     """Return the name of a function, and after it the beginning of the node's label."""
     label = " ".join(node.label.split())
-    return f"{function} {label if len(label) <= LABEL_MAX else f'{label[: LABEL_MAX - 1]}…'}".rstrip()
+    if label and node.function.startswith(f"{WORKFLOW_RUN}."):
+        function = ""  # a task is known by its name
+    return f"{function} {label if len(label) <= LABEL_MAX else f'{label[: LABEL_MAX - 1]}…'}".strip()
 
 
 @click.command(context_settings=HELP)
@@ -366,11 +390,24 @@ def served(worker: WorkerStatus) -> str:
     return f"{queues} but {', '.join(worker.exclude_queues)}" if worker.exclude_queues else queues
 
 
+def print_failure(node: NodeStatus) -> None:
+    """Print how a node has failed; a task of a workflow by its name, and with frames of the user's only."""
+    is_task = node.function.startswith(f"{WORKFLOW_RUN}.")
+    print_text(printable(told_failure(Node(node)) if is_task else f"{node.function} ({node.node_id}) failed:"))
+    if node.failures and not (is_task and says_all(node.failures[-1])):
+        print_attempt(node.failures[-1])
+
+
+def says_all(attempt: AttemptStatus) -> bool:
+    """Return whether the message of a failed attempt says all: it is of a workflow's task, with no frames."""
+    return attempt.type.startswith(WORKFLOW_ERRORS) and "Traceback" not in attempt.traceback
+
+
 def print_attempt(attempt: AttemptStatus | UndoneStatus) -> None:
     """Print an attempt: with its traceback, or that it gave a value which is no more."""
     print_text(printable(f"attempt {attempt.number} on {attempt.worker or '?'}, {moment(attempt.ended_at)}:"))
     if isinstance(attempt, UndoneStatus):
         print_text("  it gave a value, which is no more: the node began anew")
         return
-    text = printable(attempt.traceback.rstrip() or f"{attempt.type}: {attempt.message}")
+    text = printable(attempt.message if says_all(attempt) else attempt.traceback.rstrip() or str(failure_in(attempt)))
     print_text("\n".join(f"  {line}" for line in text.splitlines()))

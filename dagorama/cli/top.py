@@ -32,6 +32,7 @@ from dagorama.cli.tables import (
 )
 from dagorama.client.connection import broker_address
 from dagorama.client.status import InstanceStatus, QueueStatus, WorkerStatus
+from dagorama.logging import printable
 
 #: So many instances are asked for: those that run, newest first, and the newest of all.
 RUNNING_MAX, NEWEST_MAX = 200, 20
@@ -191,7 +192,7 @@ def _instance_forms(listed: Sequence[InstanceStatus], rates: Rates) -> list[Form
         rows.append(
             (
                 end_of(one.instance_id),
-                one.definition,
+                printable(one.title),
                 standing(one).removeprefix("running, "),
                 lasting(max(age_s, 0.0)),
                 _bar(done, total),
@@ -204,7 +205,8 @@ def _instance_forms(listed: Sequence[InstanceStatus], rates: Rates) -> list[Form
             )
         )
     whole = Form(headers, rows)
-    short = Form(headers, [(row[0], method_of(row[1]), *row[2:]) for row in rows])
+    names = [printable(one.workflow) or method_of(one.definition) for one in listed]
+    short = Form(headers, [(row[0], name, *row[2:]) for row, name in zip(rows, names, strict=True)])
     return [whole, short, *(_kept(short, names) for names in _NARROWER)]
 
 

@@ -29,6 +29,11 @@ class Pause:
         return (self.revived_at - self.ended_at).total_seconds()
 
 
+#: The definition that makes runs of workflows of files, and the tags that say of which.
+WORKFLOW_RUN = "dagorama.workflows.running:RunWorkflow"
+NAME_TAG, VERSION_TAG, FILE_TAG = "workflow", "workflow_version", "workflow_file"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceStatus:
     """An instance at one moment. States are in small letters, such as "running" and "dependency_failed"."""
@@ -60,6 +65,32 @@ class InstanceStatus:
     started_by: str = ""
     #: When it was over, before a retry or a rerun had nodes of it begin anew: that is no time that it took.
     pauses: tuple[Pause, ...] = ()
+
+    @property
+    def workflow(self) -> str:
+        """Return the name of the workflow that it is a run of; empty for all else."""
+        return self.tags.get(NAME_TAG, "") if self.definition == WORKFLOW_RUN else ""
+
+    @property
+    def title(self) -> str:
+        """Return its name for people: that of its workflow, or of its definition."""
+        return self.workflow or self.definition
+
+    @property
+    def own_tags(self) -> dict[str, str]:
+        """Return the tags that its starter has given it, without the three that name its workflow."""
+        told = (NAME_TAG, VERSION_TAG, FILE_TAG) if self.workflow else ()
+        return {name: value for name, value in self.tags.items() if name not in told}
+
+    @property
+    def workflow_version(self) -> str:
+        """Return the first digits of the version of its workflow; empty for all else."""
+        return self.tags.get(VERSION_TAG, "")[:8] if self.workflow else ""
+
+    @property
+    def workflow_file(self) -> str:
+        """Return the file that its workflow was read from; empty for none."""
+        return self.tags.get(FILE_TAG, "") if self.workflow else ""
 
     @property
     def counted_from(self) -> datetime:

@@ -10,6 +10,7 @@ from uuid import UUID
 from dagorama.client.port import GetNode, Request, WhyNot
 from dagorama.client.status import AttemptStatus, NodeStatus, ProgressStatus
 from dagorama.client.steps import Deadline, Steps
+from dagorama.errors import WORKFLOW_ERRORS
 from dagorama.instance.listing import Listing
 from dagorama.instance.log import Log
 from dagorama.instance.node_acts import NodeActs
@@ -30,7 +31,9 @@ class Failure:
     traceback: str
 
     def __str__(self) -> str:
-        """Return type and message."""
+        """Return type and message; of a task of a workflow its message alone, which says all."""
+        if self.type.startswith(WORKFLOW_ERRORS):
+            return " ".join(self.message.split())
         return f"{self.type}: {' '.join(self.message.split())}" if self.message else self.type
 
 

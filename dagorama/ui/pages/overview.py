@@ -22,6 +22,8 @@ from dagorama.ui.pages.words import method_of
 
 #: So many failures, and so many lines of warnings, are on the page.
 FAILURES, WARNINGS = 3, 8
+#: So many tasks of a workflow are on it.
+TASKS = 50
 #: Where it takes longer to count the nodes by function, the page comes without, and fetches them when they are there.
 COUNT_S = 0.4
 #: So many nodes of lines are asked for one by one; the names of more are in the columns of all nodes.
@@ -34,7 +36,9 @@ async def show(request: Request, *, refused: str = "", status: int = 200) -> Res
     """Show an instance: how far it has come by function, what holds it, what has failed."""
     frame = await instance_frame(request, refused)
     counted = progress.within(frame.instance, COUNT_S)
-    found, failures, why, first = await asyncio.gather(counted, _failures(frame), _why(frame), _first(frame.instance))
+    found, failures, why, first, tasks = await asyncio.gather(
+        counted, _failures(frame), _why(frame), _first(frame.instance), _tasks(frame)
+    )
     return render(
         request,
         "overview.html",
@@ -45,6 +49,7 @@ async def show(request: Request, *, refused: str = "", status: int = 200) -> Res
         why=why,
         why_labels=await labels_in(frame.instance, why),
         first=first,
+        tasks=tasks,
     )
 
 
@@ -106,6 +111,13 @@ async def _failures(frame: Frame) -> Sequence[Node]:
     if not frame.about.counts.get("failed"):
         return ()
     return (await frame.instance.nodes(state="failed").apage("", FAILURES)).items
+
+
+async def _tasks(frame: Frame) -> Sequence[Node]:
+    """Return the first tasks of a run of a workflow, which are all of one function; nothing for other instances."""
+    if not frame.about.workflow:
+        return ()
+    return (await frame.instance.nodes(function="run_task", inputs=False).apage("", TASKS)).items
 
 
 async def _why(frame: Frame) -> Why | None:

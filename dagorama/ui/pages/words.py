@@ -88,6 +88,11 @@ def class_of(name: str) -> str:
     return name.rpartition(":")[2] or name
 
 
+def title_of(about: InstanceStatus) -> str:
+    """Return the name of an instance: that of the workflow that it is a run of, or of its definition's class."""
+    return about.workflow or class_of(about.definition)
+
+
 def limit_name(key: str) -> str:
     """Return the name of a limit without its module: "Etl.load(tenant)[7]" for "etl:Etl.load(tenant)[7]"."""
     return re.sub(r"^[\w.]+:(?=[\w.]+\()", "", key)
@@ -196,7 +201,19 @@ def path(place: str, /, **query: object) -> str:
 FILTERS: dict[str, Callable[..., object]] = {
     each.__name__: each
     for each in (
-        *(state_word, in_order, in_words, parts_of_bar, short, class_of, limit_name, module_of, method_of, grouped),
+        *(
+            state_word,
+            in_order,
+            in_words,
+            parts_of_bar,
+            short,
+            class_of,
+            title_of,
+            limit_name,
+            module_of,
+            method_of,
+            grouped,
+        ),
         *(iso, exact, clock, ago, since, revived, level_class, lasting, coded, linked),
     )
 }

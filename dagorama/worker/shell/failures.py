@@ -15,7 +15,13 @@ TRACEBACK_CHARS_MAX = 50_000
 #: A larger exception travels as type, message and traceback only.
 EXCEPTION_BYTES_MAX = 64 * 1024
 #: Frames of these modules stand between the worker and the user's function and tell the user nothing.
-_OWN_MODULES = ("dagorama.worker.", "dagorama.running.attempt", "dagorama.decorators", "asyncio.")
+_OWN_MODULES = (
+    "dagorama.worker.",
+    "dagorama.running.attempt",
+    "dagorama.decorators",
+    "dagorama.workflows.",
+    "asyncio.",
+)
 
 
 def failure_of(error: BaseException, *, permanent: bool = False) -> Failure:

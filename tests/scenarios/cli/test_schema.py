@@ -247,7 +247,7 @@ def test_the_problems_of_a_workflow_are_as_the_schema_says(tmp_path: Path) -> No
     file.write_text("[one]\ncommand: true\ncolour: red\ndepends: two\n")
     finished = CliRunner().invoke(group, ["check", str(file), "--json"], prog_name="dagorama")
     told = json.loads(finished.stdout)
-    assert [each["place"]["line"] for each in told] == [1, 3]
+    assert [each["place"]["line"] for each in told] == [3, 4]
     assert list(faults(told, SCHEMA["properties"]["check"])) == []
 
 
