@@ -165,8 +165,8 @@ class NodeResult:
 
 
 #: An attempt that gave a value without promises and made no calls: node, token, payload, duration in seconds, and how
-#: many seconds before this was written it ended, 0 for just then. Most are like that, so it is no more than a tuple.
-Completion = tuple[NodeId, int, bytes, float, float]
+#: many seconds before this was written it ended, if it was before. Most are like that, so it is no more than a tuple.
+Completion = tuple[NodeId, int, bytes, float] | tuple[NodeId, int, bytes, float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

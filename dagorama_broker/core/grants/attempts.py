@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from math import inf
+from typing import cast
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
@@ -55,7 +57,7 @@ class Attempts:
         """Take the results of a worker."""
         written_at = worker.written_at(command.clock_s, now)
         name = worker.name
-        for node_id, token, payload, duration_s, waited_s in command.completions:
+        for node_id, token, payload, duration_s, waited_s in _of_five_parts(command.completions):
             node = self._end_attempt(worker, node_id, token, duration_s, now)
             if node is not None:
                 leased_at = node.leased_at
@@ -311,6 +313,14 @@ class Attempts:
 def _say_invalid(refusal: Refused) -> str:
     is_too_much = isinstance(refusal, TooManyCalls | TooManyNodes)
     return f"{refusal}. {_INVALID}. {_MENDED if is_too_much else _OF_OLD}"
+
+
+def _of_five_parts(completions: Iterable[c.Completion]) -> Iterable[tuple[NodeId, int, bytes, float, float]]:
+    """Return completions with the part that some leave out: 0 seconds, as those ended when they were written."""
+    told = list(completions)
+    if min(map(len, told), default=5) == 5:
+        return cast("list[tuple[NodeId, int, bytes, float, float]]", told)
+    return [each if len(each) == 5 else (*each, 0.0) for each in told]
 
 
 def _ended_at(node: Node, waited_s: float, written_at: float) -> float:

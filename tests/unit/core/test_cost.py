@@ -299,7 +299,7 @@ def test_a_tail_recursion_ends_in_slices() -> None:
         scheduler.handle(c.GrantWork(), 0.0)
         ((token, node),) = scheduler.workers[W].leases.items()
         longest[size] = longest_command(
-            scheduler, c.CompleteNodes(worker_id=W, completions=[(node.id, token, b"", 0.0, 0.0)])
+            scheduler, c.CompleteNodes(worker_id=W, completions=[(node.id, token, b"", 0.0)])
         )
         assert instance.state is InstanceState.COMPLETED
     assert longest[12_000] < 1.2 * longest[3_000]
@@ -596,7 +596,7 @@ def test_what_has_ended_beside_a_worker_that_is_full_leaves_nothing_behind() -> 
         scheduler.handle(c.SubmitNodes(instance_id=instance_id, definition="D", calls=calls, options=options), 0.0)
         scheduler.handle(c.GrantWork(), 0.0)
         ((token, node),) = scheduler.workers[W].leases.items()
-        scheduler.handle(c.CompleteNodes(worker_id=W, completions=[(node.id, token, b"", 0.0, 0.0)]), 0.0)
+        scheduler.handle(c.CompleteNodes(worker_id=W, completions=[(node.id, token, b"", 0.0)]), 0.0)
         scheduler.handle(c.GrantWork(), 0.0)
     del node
     check_invariants(scheduler)

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pytest
 
+from dagorama_broker.core import commands as c
 from dagorama_broker.core.model.entities import View, Worker
 from dagorama_broker.core.model.states import NodeState
 from dagorama_broker.core.model.stored import StoredEnd, StoredNode
@@ -243,3 +244,15 @@ def test_a_failed_node_tells_of_its_last_attempt_and_one_that_waits_of_none() ->
     )
     assert (failed.worker, failed.granted_at, failed.started_at, failed.duration_s) == ("w2", 20.0, 21.0, 4.0)
     assert (backing_off.worker, backing_off.granted_at, backing_off.started_at, backing_off.duration_s) == ("", 0, 0, 0)
+
+
+def test_a_completion_need_not_say_how_long_it_waited(bench: Bench) -> None:
+    """Those with four parts and with five may stand in one report, which may be gone over once only."""
+    bench.replay("given\nconnect w1 slots=3\nsubmit i1 a b c\ngrant")
+    (worker,) = bench.scheduler.fleet.workers.values()
+    leases = sorted(worker.leases.items())
+    told = [(node.id, token, b"v", 0.5, 0.0)[: 4 + at % 2] for at, (token, node) in enumerate(leases)]
+    report = c.CompleteNodes(worker_id=worker.id, completions=cast("Any", iter(told)))
+    events = bench.scheduler.handle(report, 1.0)
+    assert [type(event).__name__ for event in events].count("NodeCompleted") == 3
+    assert worker.leases == {}

@@ -432,7 +432,7 @@ def test_timeouts_that_mean_nothing_any_more_are_forgotten(scheduler: Scheduler)
         scheduler.handle(c.SubmitNodes(instance_id=InstanceId(name), definition="D", calls=calls), 0.0)
         scheduler.handle(c.GrantWork(), 0.0)
         ((token, node),) = scheduler.workers[worker_id].leases.items()
-        scheduler.handle(c.CompleteNodes(worker_id=worker_id, completions=[(node.id, token, b"", 0.0, 0.0)]), 0.0)
+        scheduler.handle(c.CompleteNodes(worker_id=worker_id, completions=[(node.id, token, b"", 0.0)]), 0.0)
     assert len(scheduler.dispatcher._timeouts) == 0
     assert len(scheduler.dispatcher._timeouts._heap) < 100
 
