@@ -27,7 +27,7 @@ from dagorama.workflows.formats import RunOptions, Telling, format_of, load_work
 from dagorama.workflows.model import Workflow
 from dagorama.workflows.problems import Problem, WorkflowError
 from dagorama.workflows.running import start_workflow
-from dagorama.workflows.view import TextView, statuses_of
+from dagorama.workflows.view import TextView, others_failed, statuses_of
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -137,6 +137,7 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
             with _cancelled_if_stopped(run):
                 follow(instance, workers, _printed(view, run), settings.tolerations)
             _print(view, run)
+            view.take_others(others_failed(run))
             ended = [] if view.has_succeeded else told_end(run)
         except (BrokerUnavailable, BrokerRefused) as error:
             raise CannotStart(str(error)) from None

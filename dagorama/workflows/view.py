@@ -48,6 +48,11 @@ class TextView:
         self._workflow = workflow
         self._statuses: dict[str, Status] = {}
         self._submitted: set[str] = set()
+        self._others: list[str] = []
+
+    def take_others(self, failed: Iterable[str]) -> None:
+        """Take note of what has failed beside the tasks, as a file that was to be kept."""
+        self._others = list(failed)
 
     def lines(self, statuses: Mapping[str, Status], ready: Iterable[str] = ()) -> list[str]:
         """Return the lines for tasks whose status, by id, has changed, and for tasks that are newly `ready`."""
@@ -64,19 +69,27 @@ class TextView:
 
     @property
     def failed(self) -> list[str]:
-        """Return the tasks that have failed, in the order of the file."""
-        return [task.id for task in self._workflow.tasks if self._statuses.get(task.id) is Status.FAILED]
+        """Return the tasks that have failed, in the order of the file, and what has failed beside them."""
+        tasks = [task.id for task in self._workflow.tasks if self._statuses.get(task.id) is Status.FAILED]
+        return [*tasks, *self._others]
 
     @property
     def has_succeeded(self) -> bool:
-        """Return whether all tasks have succeeded."""
-        return all(self._statuses.get(task.id) is Status.SUCCEEDED for task in self._workflow.tasks)
+        """Return whether all tasks have succeeded, and nothing beside them has failed."""
+        return not self._others and all(
+            self._statuses.get(task.id) is Status.SUCCEEDED for task in self._workflow.tasks
+        )
 
     def last_line(self) -> str:
         """Return the line that says how the run has ended."""
         if self.has_succeeded:
             return "Pipeline completed successfully."
         return f"Pipeline failed: {named(self.failed)}" if self.failed else "Pipeline did not complete."
+
+
+def others_failed(run: DAGInstance[dict[str, object]]) -> list[str]:
+    """Ask the broker for the nodes of a run that are no tasks, and have failed; return their labels."""
+    return [node.label for node in run.nodes(state="failed", inputs=False) if not node.function.endswith(".run_task")]
 
 
 def statuses_of(run: DAGInstance[dict[str, object]]) -> tuple[dict[str, Status], list[str]]:

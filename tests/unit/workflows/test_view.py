@@ -7,7 +7,7 @@ from typing import Any
 
 from dagorama.states import NodeState
 from dagorama.workflows.model import Command, Task, Workflow
-from dagorama.workflows.view import Status, TextView, statuses_of
+from dagorama.workflows.view import Status, TextView, others_failed, statuses_of
 
 TASKS = tuple(Task(id=name, work=Command(argv=("true",))) for name in ("job_1", "a_long_name_of_a_task", "job_2"))
 
@@ -55,3 +55,21 @@ def test_a_task_in_progress_does_not_go_back() -> None:
         "task_id: job_1           status:Failed"
     ]
     assert (view.last_line(), view.has_succeeded) == ("Pipeline failed: job_1", False)
+
+
+def test_a_run_has_not_succeeded_where_a_file_could_not_be_kept() -> None:
+    """All of its tasks have, and what has failed beside them is named."""
+
+    class Run:
+        def nodes(self, **_: object) -> list[Any]:
+            here = "dagorama.workflows.running:RunWorkflow"
+            return [
+                Fake(function=f"{here}.run_task", label="job_1"),
+                Fake(function=f"{here}.keep_artifact", label="job_1/out.txt"),
+            ]
+
+    run: Any = Run()
+    view = TextView(Workflow(name="w", tasks=TASKS))
+    view.lines(dict.fromkeys([task.id for task in TASKS], Status.SUCCEEDED))
+    view.take_others(others_failed(run))
+    assert (view.last_line(), view.has_succeeded) == ("Pipeline failed: job_1/out.txt", False)
