@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import accumulate
+from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -72,6 +73,22 @@ class LogGap:
     def __str__(self) -> str:
         """Return the text."""
         return self.text
+
+
+def by_time(lines: Iterable[LogLine | LogGap]) -> list[LogLine | LogGap]:
+    """Return all lines by the times at which they were written, where those of several workers came in another order.
+
+    What an attempt has stays in its order, gaps too, also where the clock was set back.
+    """
+    ordered: list[tuple[datetime, LogLine | LogGap]] = []
+    lasts: dict[tuple[UUID | None, int], datetime] = {}
+    for line in lines:
+        attempt = (line.node_id, line.attempt)
+        last = lasts.get(attempt, _EPOCH)
+        lasts[attempt] = max(line.time, last) if isinstance(line, LogLine) else last
+        ordered.append((lasts[attempt], line))
+    ordered.sort(key=itemgetter(0))
+    return [line for _, line in ordered]
 
 
 # -- blocks, as a broker gives them ------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("broker/**/*.md"), *ROOT.glob("samples/**/*.md")]
 )
 
-#: Every line of the log has it.
-LOGGED = " - Dagorama - ["
+#: A line of the log. It may stand in the midst of another, which a program that does not buffer writes in two parts.
+LOGGED = re.compile(r"(?:\.\.\.|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - Dagorama - \[.*(?:\n|$)")
 
 LANGUAGES = {"python", "console", "diff", "ini", "text", "toml", "yaml"}
 #: Those that are no Python, and of which a file may be made.
@@ -71,10 +71,7 @@ class Parted(NamedTuple):
 
 
 def _parted(text: str) -> Parted:
-    lines = text.splitlines(keepends=True)
-    return Parted(
-        "".join(line for line in lines if LOGGED in line), "".join(line for line in lines if LOGGED not in line)
-    )
+    return Parted("".join(LOGGED.findall(text)), LOGGED.sub("", text))
 
 
 def _fits(expected: str, printed: str) -> bool:

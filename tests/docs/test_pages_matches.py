@@ -8,7 +8,7 @@ PAGE = "one\n... - Dagorama - [WARNING] - attempt 1 of ... failed\ntwo\n"
 LOG = "2026-01-01 10:00:00,000 - Dagorama - [WARNING] - attempt 1 of node x failed\n"
 
 
-@pytest.mark.parametrize("printed", [f"one\n{LOG}two\n", f"{LOG}one\ntwo\n", f"one\ntwo\n{LOG}"])
+@pytest.mark.parametrize("printed", [f"one\n{LOG}two\n", f"{LOG}one\ntwo\n", f"one\ntwo\n{LOG}", f"one\ntwo{LOG}\n"])
 def test_lines_of_the_log_may_stand_anywhere(printed: str) -> None:
     """A worker's log and the output of the program that launched it are written at the same time."""
     assert Command(line=1, typed="", expected=PAGE).matches(printed)

@@ -8,6 +8,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from dagorama import Instance, attach
+from dagorama.client.log_lines import by_time
 from dagorama.errors import InstanceCancelled, InstanceFailed
 from dagorama.states import InstanceState
 
@@ -112,8 +113,8 @@ class Execution:
         return {node.label: str(node.state) for node in nodes}
 
     def logs(self) -> str:
-        """Return what the tasks have printed, in the order in which it came, be it that they failed."""
-        return "\n".join(str(line) for line in self._instance().logs())
+        """Return what the tasks have printed, by the times at which they did, be it that they failed."""
+        return "\n".join(map(str, by_time(self._instance().logs())))
 
     def wait(self, timeout: float | None = None) -> Execution:
         """Wait until the run has ended, `timeout` seconds at most, and return itself. Raises `ResultTimeout`."""

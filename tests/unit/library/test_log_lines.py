@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from dagorama.client import log_lines
-from dagorama.client.log_lines import LogBlock, LogChunk, LogGap, LogLine, LogPart, LogReader
+from dagorama.client.log_lines import LogBlock, LogChunk, LogGap, LogLine, LogPart, LogReader, by_time
 from dagorama.v1.logs_pb2 import LogLines
 
 NODE, OTHER = b"n" * 16, b"o" * 16
@@ -167,3 +167,15 @@ def test_attempts_are_open_until_their_last_block() -> None:
     assert [each.is_superseded for each in reader.open_attempts()] == [True]
     read(block(b"", PART._replace(ended=True)), reader=reader)
     assert reader.open_attempts() == []
+
+
+def test_lines_of_several_workers_are_put_in_order_of_time() -> None:
+    """A block that came late goes where it belongs, and what an attempt has, gaps too, stays in its order."""
+    late = printed(b"first", b"second")
+    other = printed(b"between", b"clock was set back")
+    other.times_us[:] = [NOON_US + 500_000, -2_000_000]
+    found = read(block(other, LogPart(OTHER, 1, 7, 0, 0, ended=False)), block(late, PART._replace(dropped_lines=1)))
+    assert texts(found)[0] == "between"
+    gap, *lines = by_time(found)
+    assert isinstance(gap, LogGap)
+    assert texts(lines) == ["first", "between", "clock was set back", "second"]
