@@ -75,6 +75,13 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _keep_home(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Have what is kept in the user's home, where nothing else is said, kept in a folder that goes with the tests."""
+    home = tmp_path_factory.mktemp("home")
+    os.environ.update(XDG_DATA_HOME=str(home / "data"), XDG_STATE_HOME=str(home / "state"))
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _keep_ports() -> Iterator[None]:
     """Let a test that kills a broker start another on its port, whatever others listen on meanwhile."""
     with kept_ports():
