@@ -82,7 +82,10 @@ class ContainerizedOperation(ManagedOperation):
 
     def groups(self) -> tuple[tuple[Task, ...], ...]:
         """Return the tasks: groups that run one after the other, each of tasks that run at the same time."""
-        raise NotImplementedError(f"{type(self).__name__} has no tasks of its own: take one of its subclasses")
+        raise BadOperationConfiguration(
+            f"{type(self).__name__} does not say in which order its tasks run: take a PipelineOperation, a "
+            "ParallelOperation, a SimpleDagOperation or a SingleTaskOperation, or write groups() in a class of your own"
+        )
 
     def task_list(self) -> tuple[Task, ...]:
         """Return all tasks."""

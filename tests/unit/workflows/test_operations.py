@@ -54,6 +54,8 @@ def test_direct_operation_returns_the_value() -> None:
         (lambda: operations.PipelineOperation("op", [bash("a"), bash("A")]), "two are 'a'"),
         (lambda: operations.SimpleDagOperation("op", (bash("a"), bash("b")), bash("a")), "two are 'a'"),
         (lambda: operations.PipelineOperation("op", []), "must have a task"),
+        (lambda: operations.CompositeOperation("op", [bash()]), "take a PipelineOperation"),
+        (lambda: operations.AsyncOperation("op"), "take a PipelineOperation"),
         (lambda: operations.SimpleDagOperation("op", bash(), ()), "group without tasks"),
         (lambda: pipeline(bash()), "must be several"),
         (lambda: pipeline([print]), "is none"),
