@@ -139,7 +139,7 @@ def fill() -> dict[str, str]:
     with instance_options(tags={"customer": "c4"}):
         many, _ = Etl()(2500)
     for one in instances(state="running"):
-        _ended(str(one.id))
+        ended(str(one.id))
     TrainModel()(12)
     stopped, _ = TrainModel()(40)
     stopped.cancel()
@@ -156,7 +156,8 @@ def fill() -> dict[str, str]:
     return {"failed": str(failed.instance_id), "many": str(many.instance_id), "running": str(running.instance_id)}
 
 
-def _ended(instance_id: str) -> None:
+def ended(instance_id: str) -> None:
+    """Wait until an instance has ended."""
     one = attach(instance_id)
     while not one.done():
         time.sleep(0.1)

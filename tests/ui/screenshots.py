@@ -69,7 +69,7 @@ def pictures(ids: dict[str, str]) -> Iterator[Picture]:
 
 
 def take(browser: Browser, site: Site, picture: Picture, folder: Path) -> None:
-    """Take a picture; nothing where there is no such page."""
+    """Take a picture of a page, also of one that says that there is none."""
     width, height = picture.size
     context = browser.new_context(
         base_url=site.url,
@@ -78,12 +78,11 @@ def take(browser: Browser, site: Site, picture: Picture, folder: Path) -> None:
         reduced_motion="reduce",
     )
     page = context.new_page()
-    answer = page.goto(picture.path)
-    if answer is not None and answer.ok:
-        is_live(page)
-        time.sleep(SETTLE_S)
-        page.evaluate(REPLACE, [(f"{ROOT}/", ""), (str(site.folder), "/var/lib/dagorama")])
-        page.screenshot(path=folder / f"{picture.name}.png")
+    page.goto(picture.path)
+    is_live(page)
+    time.sleep(SETTLE_S)
+    page.evaluate(REPLACE, [(f"{ROOT}/", ""), (str(site.folder), "/var/lib/dagorama")])
+    page.screenshot(path=folder / f"{picture.name}.png")
     context.close()
 
 

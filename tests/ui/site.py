@@ -76,7 +76,7 @@ def serve(folder: Path, *, workers: int = 2) -> Iterator[Site]:
     storage = f"sqlite:///{folder}/broker.db"
     with ExitStack() as stack:
         broker = stack.enter_context(launch_broker(port=0, storage=storage))
-        processes = stack.enter_context(launch_workers(workers))
+        processes = stack.enter_context(launch_workers(workers)) if workers else []
         url, page = stack.enter_context(page_process())
         yield Site(url, folder, broker, storage, processes, page, stack)
 
