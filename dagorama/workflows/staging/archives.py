@@ -23,10 +23,14 @@ from dagorama.workflows.staging.places import BadPlace, place_below
 RATIO_MAX = 200
 #: That holds from so many bytes on: a small archive of a text that repeats itself is harmless.
 RATIO_FROM_BYTES = 100 * 2**20
+#: The list of an archive's entries, which is in memory as a whole, has so many bytes: a million names of 200 letters.
+DIRECTORY_BYTES_MAX = 256 * 2**20
 #: Earlier and later than these no entry can be (MS-DOS has seven bits for the year); the last is a time in 2106.
 _EARLIEST, _LATEST_AT = (1980, 1, 1, 0, 0, 0), 2**32
 #: These are unpacked step by step. Of the others zipfile unpacks all that it has read at once: a megabyte may be 20 GB.
 _METHODS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
+#: Each entry of the list begins with it (APPNOTE.TXT, 4.3.12).
+_ENTRY_SIGNATURE = b"PK\1\2"
 
 
 def pack(
@@ -96,10 +100,8 @@ def unpack(opened: BinaryIO, what: str, directory: Directory, folder: str, check
     size = opened.seek(0, os.SEEK_END)
     limit = min(staged_bytes_max(), max(RATIO_FROM_BYTES, RATIO_MAX * size))
     try:
-        with zipfile.ZipFile(opened) as archive:
+        with zipfile.ZipFile(_Bounded(opened, what)) as archive:
             entries = archive.infolist()
-            if len(entries) > FILES_MAX:
-                raise TooMuch(what=what, problem=f"has more than {FILES_MAX:,} files")
             placed = [(entry, _place(entry, what, folder)) for entry in entries]
             if sum(entry.file_size for entry in entries) > limit:
                 raise _bomb(what, limit)
@@ -108,6 +110,28 @@ def unpack(opened: BinaryIO, what: str, directory: Directory, folder: str, check
                 taken += _unpack_one(archive, entry, what, directory, place, limit - taken, check)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise StagingFailed(what=what, problem=f"is no zip archive that can be unpacked: {error}") from None
+
+
+class _Bounded:
+    """An archive as zipfile reads it, which takes its list of entries in one piece and makes objects of all of them.
+
+    So that piece is looked at on its way, whatever the record at the archive's end says of it: of several such records
+    zipfile alone knows which one it believes. What is read of the entries themselves is far below both bounds.
+    """
+
+    def __init__(self, opened: BinaryIO, what: str) -> None:
+        self._opened = opened
+        self._what = what
+        self.seek, self.tell, self.seekable = opened.seek, opened.tell, opened.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        """Read what zipfile asks for; raise `TooMuch` for a list of too many entries, or too long a one."""
+        if size > DIRECTORY_BYTES_MAX:
+            raise TooMuch(what=self._what, problem=f"has a list of files of more than {DIRECTORY_BYTES_MAX:,} bytes")
+        data = self._opened.read(size)
+        if data.count(_ENTRY_SIGNATURE) > FILES_MAX:
+            raise TooMuch(what=self._what, problem=f"has more than {FILES_MAX:,} files")
+        return data
 
 
 def _place(entry: zipfile.ZipInfo, what: str, folder: str) -> str:

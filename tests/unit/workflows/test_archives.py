@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import stat
+import struct
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -124,6 +126,40 @@ def test_a_bomb_that_lies_is_refused_while_it_is_unpacked(
     lie = data.replace((2**20).to_bytes(4, "little"), (5000).to_bytes(4, "little"))
     with pytest.raises(StagingFailed):
         unpack(io.BytesIO(lie), "it", directory, ".", nothing)
+    assert files_in(directory) == {}
+
+
+def archive_that_lists(number: int, comment: bytes = b"") -> io.BytesIO:
+    """Return an archive of one small file that its list names many times, and the record at its end once."""
+    made = archive_of(("a", b"x"))
+    with zipfile.ZipFile(made) as archive:
+        begin = archive.start_dir
+    data = made.getvalue()
+    end = data.rindex(b"PK\5\6")
+    entry = bytearray(data[begin:end])
+    entry[32:34] = struct.pack("<H", len(comment))
+    listed = (bytes(entry) + comment) * number
+    record = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 1, 1, len(listed), begin, 0)
+    return io.BytesIO(data[:begin] + listed + record)
+
+
+@pytest.mark.parametrize(("number", "comment"), [(20_000, b""), (20, bytes(60_000))], ids=["entries", "bytes"])
+def test_a_list_of_entries_is_bounded_before_it_is_read(
+    directory: Directory, monkeypatch: pytest.MonkeyPatch, number: int, comment: bytes
+) -> None:
+    """An archive with too many entries, or too long a list of them, is refused before they take up memory."""
+    bomb = archive_that_lists(number, comment)
+    monkeypatch.setattr(archives, "FILES_MAX", 1000)
+    monkeypatch.setattr(archives, "DIRECTORY_BYTES_MAX", 1_000_000)
+    listed = len(bomb.getvalue())
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooMuch, match="the bomb has"):
+            unpack(bomb, "the bomb", directory, ".", nothing)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < listed + 2**20
     assert files_in(directory) == {}
 
 
