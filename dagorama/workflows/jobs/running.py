@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from time import sleep
+from math import inf
+from time import monotonic, sleep
 
 from dagorama import broker_settings
 from dagorama.node_context import context
 from dagorama.settings import should_run_inline
 from dagorama.workflows.artifacts import Artifact, media_type_of
 from dagorama.workflows.jobs.parameters import JobsParameters
-from dagorama.workflows.model import Command, TaskRun
+from dagorama.workflows.model import Command, Task, TaskRun
 from dagorama.workflows.staging.bringing import bring
 from dagorama.workflows.staging.directory import Directory
 from dagorama.workflows.staging.leaving import check_outputs, saved
@@ -28,7 +29,7 @@ def run_job(command: Command, staging: Staging, here: TaskRun) -> tuple[str, ...
     """
     directory = make_run_directory(here.run_id)
     parameters = here.info.parameters if isinstance(here.info.parameters, JobsParameters) else JobsParameters()
-    check = context().raise_if_cancelled
+    check = _in_time(here.task, "bring its inputs")
     with directory.folder(staging.folder, make=True):
         pass  # it is there, and no link
     progress = Progress(directory, here.key)
@@ -48,7 +49,20 @@ def run_job(command: Command, staging: Staging, here: TaskRun) -> tuple[str, ...
         here.execute(_placed(command, staging, here, directory, parameters))
     finally:
         progress.forget()
-    return _keep(staging.outputs, here, directory, check)
+    return _keep(staging.outputs, here, directory, _in_time(here.task, "keep its outputs"))
+
+
+def _in_time(task: Task, what: str) -> Callable[[], None]:
+    """Return what raises as soon as the node is to stop, or the job takes longer than its timeout from now on."""
+    node = context()
+    give_up_at = monotonic() + (task.timeout_s or inf)
+
+    def check() -> None:
+        node.raise_if_cancelled()
+        if monotonic() >= give_up_at:
+            raise TimeoutError(f"{task.id!r} took longer than its timeout of {task.timeout_s:g} s to {what}")
+
+    return check
 
 
 def _listens_at() -> str:

@@ -16,10 +16,11 @@ from typing import BinaryIO
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from dagorama.workflows.staging.addresses import is_local
+from dagorama.workflows.staging.cutting import Cutter
 from dagorama.workflows.staging.faults import StagingFailed, TooMuch
 from dagorama.workflows.staging.limits import CHUNK_BYTES, staged_bytes_max
 
-#: A server that says nothing for so long has gone.
+#: A server that says nothing for so long has gone, and so has one that has not begun with the file by then.
 SILENCE_S = 60.0
 REDIRECTS_MAX = 5
 #: What is wrong for a moment is tried so often, after these pauses.
@@ -41,7 +42,7 @@ class Downloads:
     """Fetches files for one job."""
 
     def __init__(self, *, may_be_local: bool, pause: Callable[[float], None], check: Callable[[], None]) -> None:
-        """`pause` waits some seconds; `check` raises where the job is to stop."""
+        """`pause` waits some seconds; `check` raises where the job is to stop, from then on in any thread."""
         self._may_be_local = may_be_local
         self._pause = pause
         self._check = check
@@ -53,7 +54,8 @@ class Downloads:
         """
         for pause_s in (*PAUSES_S, None):
             try:
-                return self._follow(url, to, authorization, "POST" if post else "GET")
+                with Cutter(self._check) as cutter:
+                    return self._follow(url, to, authorization, "POST" if post else "GET", cutter)
             except _ForAMoment:
                 if pause_s is None:
                     raise
@@ -63,12 +65,14 @@ class Downloads:
                 to.truncate()
         raise AssertionError("the last try returns or raises")
 
-    def _follow(self, url: str, to: BinaryIO, authorization: str, method: str) -> str:
+    def _follow(self, url: str, to: BinaryIO, authorization: str, method: str, cutter: Cutter) -> str:
         parts = _checked(url)
         for _ in range(REDIRECTS_MAX + 1):
-            connection = self._connection(parts)
+            connection = self._connection(parts, cutter)
             try:
-                with closing(_asked(connection, parts, method, authorization)) as response:
+                with cutter.within(SILENCE_S):
+                    response = _asked(connection, parts, method, authorization)
+                with closing(response):
                     if response.status in _MOVED:
                         parts, authorization = _next(parts, response, authorization)
                         method = method if response.status in _SAME_METHOD else "GET"
@@ -77,6 +81,7 @@ class Downloads:
                     else:
                         return self._taken(parts, response, to)
             except (OSError, HTTPException) as error:
+                self._check()
                 # What the server has said may be the header that it was sent.
                 said = "" if isinstance(error, HTTPException) else f": {error}"
                 raise _failed(parts, f"broke off: {type(error).__name__}{said}", again=True) from None
@@ -84,10 +89,10 @@ class Downloads:
                 connection.close()
         raise _failed(parts, f"was sent on more than {REDIRECTS_MAX} times")
 
-    def _connection(self, parts: SplitResult) -> HTTPConnection:
+    def _connection(self, parts: SplitResult, cutter: Cutter) -> HTTPConnection:
         """Return a connection to an address that is allowed, which `parts` name."""
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        connected = self._connected(parts, host, port)
+        connected = self._connected(parts, host, port, cutter)
         connection = HTTPConnection(host, port, timeout=SILENCE_S)
         if parts.scheme == "https":
             context = ssl.create_default_context()
@@ -95,6 +100,7 @@ class Downloads:
                 connected = context.wrap_socket(connected, server_hostname=host)
             except OSError as error:
                 connected.close()
+                self._check()
                 is_for_ever = isinstance(error, ssl.SSLError)
                 problem = "cannot be trusted" if is_for_ever else "broke off"
                 raise _failed(parts, f"{problem}: {error}", again=not is_for_ever) from None
@@ -102,7 +108,7 @@ class Downloads:
         connection.sock = connected
         return connection
 
-    def _connected(self, parts: SplitResult, host: str, port: int) -> socket.socket:
+    def _connected(self, parts: SplitResult, host: str, port: int, cutter: Cutter) -> socket.socket:
         try:
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         except UnicodeError:
@@ -117,10 +123,12 @@ class Downloads:
             connected = socket.socket(family, kind, protocol)
             try:
                 connected.settimeout(SILENCE_S)
+                cutter.watch(connected)
                 connected.connect(address)
                 return connected
             except OSError as error:
                 connected.close()
+                self._check()
                 last = error
         raise _failed(parts, f"cannot be reached: {last}", again=True)
 
@@ -139,6 +147,7 @@ class Downloads:
                 problem = f"has more than {limit:,} bytes"
                 raise TooMuch(what=shown(parts), problem=problem, way_out="set DAGORAMA_STAGED_MAX for the workers")
             _write(chunk, to, parts)
+        self._check()  # else what was broken off would seem to be all
         if expected is not None and taken < expected:
             raise _failed(parts, f"broke off after {taken:,} of {expected:,} bytes", again=True)
         return response.headers.get_content_type()

@@ -10,6 +10,7 @@ import ssl
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -76,6 +77,10 @@ class Handler(BaseHTTPRequestHandler):
             self._give(archive())
         elif path == "/endless":
             self._give_endlessly()
+        elif path == "/trickling-head":
+            self._trickle(b"HTTP/1.0 200 OK\r\nX: ")
+        elif path == "/trickling":
+            self._trickle(b"HTTP/1.0 200 OK\r\n\r\n")
         elif path == "/missing":
             self.send_error(404, self.headers.get("Authorization"))
         elif path == "/no-http":
@@ -98,6 +103,15 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             pass
 
+    def _trickle(self, begin: bytes) -> None:
+        """Give a byte now and then, for ever."""
+        self.wfile.write(begin)
+        try:
+            while not self.server.released.wait(0.02):
+                self.wfile.write(b"x")
+        except OSError:
+            pass
+
 
 class Origin(ThreadingHTTPServer):
     """A server on loopback."""
@@ -108,6 +122,7 @@ class Origin(ThreadingHTTPServer):
         """Listen on a free port."""
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[tuple[str, str, str]] = []
+        self.released = threading.Event()
 
     @property
     def url(self) -> str:
@@ -122,6 +137,7 @@ def origin() -> Iterator[Origin]:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         yield server
+        server.released.set()
         server.shutdown()
         thread.join()
 
@@ -300,6 +316,55 @@ def test_a_job_that_is_to_stop_does_so(directory: Directory, origin: Origin) -> 
             pause=lambda _: None,
             check=check,
         )
+
+
+class Stopped(Exception):
+    """The job is to stop."""
+
+
+def fetched_until_stopped(url: str) -> None:
+    """Fetch a URL for a job that is to stop as soon as that has begun."""
+
+    def check() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        downloads.Downloads(may_be_local=True, pause=lambda _: None, check=check).fetch(url, io.BytesIO())
+
+
+@pytest.mark.parametrize("path", ["trickling-head", "trickling"])
+def test_a_job_that_is_to_stop_does_not_wait_for_a_server_that_trickles(origin: Origin, path: str) -> None:
+    """A server that gives a byte now and then, of the head or the file, keeps no job."""
+    fetched_until_stopped(f"{origin.url}/{path}")
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_job_that_is_to_stop_does_not_wait_for_a_server_that_is_silent(scheme: str) -> None:
+    """A server that takes a connection, and neither a handshake nor a request, keeps no job."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        fetched_until_stopped(f"{scheme}://127.0.0.1:{server.getsockname()[1]}/")
+
+
+def test_a_job_that_is_to_stop_does_not_wait_for_a_connection() -> None:
+    """A machine that does not answer at all keeps no job."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server, ExitStack() as held:
+        address = server.getsockname()
+        while True:  # until there is no room for another
+            filling = held.enter_context(socket.socket())
+            filling.settimeout(0.2)
+            try:
+                filling.connect(address)
+            except TimeoutError:
+                break
+        fetched_until_stopped(f"http://127.0.0.1:{address[1]}/")
+
+
+def test_a_server_begins_with_the_file_in_time(origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head that trickles is broken off, and no part of it is taken for a whole one."""
+    monkeypatch.setattr(downloads, "SILENCE_S", 0.3)
+    fetched = downloads.Downloads(may_be_local=True, pause=lambda _: None, check=lambda: None)
+    with pytest.raises(StagingFailed, match="broke off: TimeoutError"):
+        fetched.fetch(f"{origin.url}/trickling-head", io.BytesIO())
 
 
 @pytest.mark.parametrize(

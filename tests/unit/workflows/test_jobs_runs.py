@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from socket import create_server
 
 import pytest
 
@@ -241,6 +242,17 @@ jobs:
     assert node.error is not None
     assert "out/in/link is a symbolic link, which is not kept; have the command put a file there" in node.error.message
     assert saved(run) == {}
+
+
+def test_a_timeout_ends_the_inputs_of_a_job(tmp_path: Path) -> None:
+    """A job whose origin says nothing fails when its time is over, and its command is not begun."""
+    with create_server(("127.0.0.1", 0)) as silent:
+        origin = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        job = f"{{name: apple, cmd: sh, timeout: 1, inputs: [{{origin: '{origin}', local: given}}]}}"
+        run = begun(tmp_path, f"jobs: [{job}]")
+    (node,) = run.nodes(state="failed")
+    assert node.error is not None
+    assert node.error.message == "'apple' took longer than its timeout of 1 s to bring its inputs"
 
 
 def test_a_rerun_stages_anew(tmp_path: Path) -> None:
