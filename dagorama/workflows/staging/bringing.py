@@ -77,7 +77,10 @@ def _download(step: Download, directory: Directory, downloads: Downloads, check:
 def _named_archive(answer: BinaryIO, local: str) -> str:
     """Return the URL of the archive that an answer in JSON names: `[{"zip_file": {"url": ...}}]`."""
     answer.seek(0)
-    text = answer.read(_JSON_BYTES_MAX)
+    text = answer.read(_JSON_BYTES_MAX + 1)
+    if len(text) > _JSON_BYTES_MAX:
+        problem = f"got an answer of more than {_JSON_BYTES_MAX:,} bytes that is no zip archive"
+        raise StagingFailed(what=f"the input {local}", problem=problem)
     try:
         told = json.loads(text)
         first = told[0] if isinstance(told, list) else told

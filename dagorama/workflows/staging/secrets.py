@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 DIRECTORY_SETTING = "DAGORAMA_SECRETS"
-#: No token that goes into a header is longer.
+#: A secret has so many bytes at most: no token that goes into a header is longer.
 SECRET_BYTES_MAX = 16 * 1024
 
 _PLACE = re.compile(r"\{\{(.*?)\}\}")
@@ -59,15 +59,23 @@ def _secret(name: str, environment: Mapping[str, str]) -> str:
     if value is None:
         where = f"the file {name} in {DIRECTORY_SETTING}, or the variable {name}"
         raise BadSecret(f"the secret {name} is not known", f"give the workers {where}")
+    _check_length(name, len(value))
     if not value or not value.isascii() or not value.isprintable():
         raise BadSecret(f"the secret {name} is not one line of ASCII", "mend it where it is kept")
     return value
 
 
+def _check_length(name: str, length: int) -> None:
+    if length > SECRET_BYTES_MAX:
+        raise BadSecret(f"the secret {name} has more than {SECRET_BYTES_MAX:,} bytes", "mend it where it is kept")
+
+
 def _read(file: Path) -> str | None:
     try:
         with file.open("rb") as opened:
-            return opened.read(SECRET_BYTES_MAX).decode().strip()
+            data = opened.read(SECRET_BYTES_MAX + 1)
+        _check_length(file.name, len(data))
+        return data.decode().strip()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

@@ -29,7 +29,7 @@ from dagorama.workflows.staging.directory import Directory
 from dagorama.workflows.staging.faults import Missing, StagingFailed, TooMuch
 from dagorama.workflows.staging.file_data import FileData
 from dagorama.workflows.staging.limits import SETTING
-from dagorama.workflows.staging.secrets import DIRECTORY_SETTING, BadSecret, filled_in
+from dagorama.workflows.staging.secrets import DIRECTORY_SETTING, SECRET_BYTES_MAX, BadSecret, filled_in
 from dagorama.workflows.staging.steps import Content, Download, Input, Move, Present, Upload
 
 
@@ -73,6 +73,8 @@ class Handler(BaseHTTPRequestHandler):
             self._give(b"x" * 10, length=100)
         elif path == "/list":
             self._give(f'[{{"zip_file": {{"url": "{self.server.url}/archive"}}}}]'.encode())
+        elif path == "/long-list":
+            self._give(b" " * 2**20 + b"[]")
         elif path in ("/archive", "/get-only"):
             self._give(archive())
         elif path == "/endless":
@@ -275,6 +277,18 @@ def test_secrets_are_files_or_variables(tmp_path: Path) -> None:
         assert "variable" not in caught.value.problem
 
 
+def test_a_secret_that_is_too_long_is_refused_by_its_name(tmp_path: Path) -> None:
+    """No part of a secret goes into a header, be it that white space stands where it would be cut off."""
+    environment = {DIRECTORY_SETTING: str(tmp_path), "VARIABLE": "x" * (SECRET_BYTES_MAX + 1)}
+    (tmp_path / "FILE").write_text("x" * (SECRET_BYTES_MAX + 1))
+    (tmp_path / "SPACED").write_text(f"{'x':<20000}y")
+    (tmp_path / "LONGEST").write_text("x" * (SECRET_BYTES_MAX - 1) + "\n")
+    for name in ("VARIABLE", "FILE", "SPACED"):
+        with pytest.raises(BadSecret, match=f"the secret {name} has more than 16,384 bytes"):
+            filled_in(f"{{{{{name}}}}}", environment)
+    assert len(filled_in("{{LONGEST}}", environment)) == SECRET_BYTES_MAX - 1
+
+
 @pytest.mark.parametrize("path", ["/archive", "/list", "/get-only"])
 def test_an_answer_is_unpacked(directory: Directory, origin: Origin, path: str) -> None:
     """With json-zipfile the answer of a POST is unpacked: an archive, or JSON that names one."""
@@ -285,9 +299,10 @@ def test_an_answer_is_unpacked(directory: Directory, origin: Origin, path: str) 
 
 
 def test_an_answer_that_is_no_archive_is_told(directory: Directory, origin: Origin) -> None:
-    """An answer that is neither an archive nor names one fails the input."""
-    with pytest.raises(StagingFailed, match="neither a zip archive nor JSON"):
-        staged(directory, Download(origin=f"{origin.url}/file", local="x", unpack=True))
+    """An answer that is neither an archive nor names one fails the input, and one that is too long is not cut off."""
+    for path, told in (("file", "neither a zip archive nor JSON"), ("long-list", "of more than 1,048,576 bytes that")):
+        with pytest.raises(StagingFailed, match=told):
+            staged(directory, Download(origin=f"{origin.url}/{path}", local="x", unpack=True))
 
 
 def test_sizes_are_bounded(directory: Directory, origin: Origin, monkeypatch: pytest.MonkeyPatch) -> None:
