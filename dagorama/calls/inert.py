@@ -14,6 +14,7 @@ from dagorama.calls.placeholders import MODULE, STORED
 from dagorama.calls.references import (
     ORDER_BYTES_MAX,
     BadReferences,
+    Reference,
     is_referring,
     read_order,
     read_references,
@@ -74,7 +75,12 @@ class Unknown:
 class Large:
     """A buffer that is stored elsewhere."""
 
-    size: int
+    reference: Reference
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes it has."""
+        return self.reference.size
 
 
 class Cut:
@@ -305,11 +311,10 @@ def _pickle_in(payload: bytes) -> tuple[bytes, list[Large]]:
     try:
         references, stream = read_references(payload)
         places, begins = read_order((stream or b"")[:ORDER_BYTES_MAX])
-        sizes = [reference.size for reference in references]
-        ordered = sizes if places is None else [sizes[place] for place in places]
+        ordered = references if places is None else [references[place] for place in places]
     except (BadReferences, IndexError):  # such as of one that is cut off
         return b"", []
-    return (stream or b"")[begins:], [Large(size) for size in ordered]
+    return (stream or b"")[begins:], [Large(reference) for reference in ordered]
 
 
 def _opcodes(data: bytes) -> Iterator[tuple[OpcodeInfo, Any, int | None]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path, PurePosixPath
 
 import click
 
+from dagorama.as_json import json_of
 from dagorama.cli.asking import asks, asks_broker, find_instance
 from dagorama.cli.failure import Refused
 from dagorama.cli.options import HELP
@@ -35,7 +35,7 @@ def artifacts_command(instance: str, names: tuple[str, ...], output: str | None,
         for each in chosen:
             _write(each, Path(output))
     elif as_json:
-        click.echo(json.dumps([{"name": each.label, "node_id": str(each.node.id)} for each in chosen]))
+        click.echo(json_of([each.info for each in chosen]))
     else:
         for each in chosen:
             click.echo(printable(each.label))

@@ -12,6 +12,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from dagorama.analysis.wording import shown_size
+
 if TYPE_CHECKING:
     from dagorama.v1.logs_pb2 import LogLines
 
@@ -293,13 +295,3 @@ def _dropped(part: LogPart, worker: str) -> LogGap:
     else:
         text = f"dropped by the worker, because lines are so long: {size} of them"
     return LogGap(text=text, node_id=UUID(bytes=part.node_id), attempt=part.attempt, worker=worker)
-
-
-def shown_size(size: float) -> str:
-    """Return a number of bytes for people."""
-    unit = ""
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            break
-        size /= 1024
-    return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"

@@ -81,7 +81,8 @@ class SafeAnswers:
         async def send_safe(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers.update(HEADERS)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)  # a file is sent with a policy of its own
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import mimetypes
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from uuid import UUID
 
-from dagorama import Node, attach
+from dagorama import Listing, Node, NodeState, PayloadError, attach
+from dagorama.raw_values import RawBytes, RawObject, raw_values, raw_values_async
 from dagorama.workflows.staging.file_data import FileData
 
 #: The function whose nodes they are.
-FUNCTION = "keep_artifact"
+FUNCTION = "dagorama.workflows.running:RunWorkflow.keep_artifact"
+#: So many are asked for at once: those that are small come with their bytes.
+PAGE_MAX = 100
+_CHUNK_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +41,27 @@ class Artifact:
         return f"{self.task_id}/{self.name}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactInfo:
+    """The facts of an artifact that a broker has."""
+
+    #: The name that it has in its run, such as "apple/output.txt".
+    name: str
+    #: The job, or other task, that has saved it.
+    job: str
+    media_type: str
+    #: None where its node has a value that is no artifact.
+    size_bytes: int | None
+    node_id: UUID
+
+
 class SavedArtifact:
     """An artifact as a broker has it; its bytes are fetched when they are asked for."""
 
-    def __init__(self, node: Node) -> None:
-        """Take its node."""
+    def __init__(self, node: Node, info: ArtifactInfo) -> None:
+        """Take its node, and its facts."""
         self.node = node
+        self.info = info
 
     @property
     def label(self) -> str:
@@ -54,12 +74,23 @@ class SavedArtifact:
         assert isinstance(artifact, Artifact)
         return artifact
 
+    def chunks(self) -> Iterator[bytes]:
+        """Yield its bytes in parts, without any code of the run. Raises `PayloadError` for what is no artifact."""
+        data = _data_in(raw_values([self.node])[0])
+        if data is None:
+            raise PayloadError(
+                what=f"the artifact {self.label}",
+                problem="its node has a value that is no artifact",
+                way_out="Run the job that has saved it again.",
+            )
+        with data.read() as view:
+            for place in range(0, len(view), _CHUNK_BYTES):
+                yield bytes(view[place : place + _CHUNK_BYTES])
+
     def write_to(self, path: str | os.PathLike[str]) -> int:
         """Write it to a file, and return how many bytes it has."""
-        data = self.fetch().data
         with Path(path).open("wb") as opened:
-            data.write_to(opened)
-        return len(data)
+            return sum(map(opened.write, self.chunks()))
 
     def __repr__(self) -> str:
         """Show its name."""
@@ -68,8 +99,68 @@ class SavedArtifact:
 
 def artifacts(run: UUID | str) -> Iterator[SavedArtifact]:
     """Yield the artifacts of a run, which its id names, in the order in which they were saved."""
-    for node in attach(run).nodes(function=FUNCTION, state="completed", inputs=False):
-        yield SavedArtifact(node)
+    listing, cursor = _nodes(run), ""
+    while True:
+        page = listing.page(cursor, PAGE_MAX)
+        yield from map(_saved, page.items, raw_values(page.items))
+        cursor = page.next_cursor
+        if not cursor:
+            return
+
+
+class ArtifactPage(NamedTuple):
+    """A part of the artifacts of a run; it may be empty and not the last."""
+
+    items: Sequence[SavedArtifact]
+    #: Leads to the next part; empty after the last.
+    next_cursor: str
+
+
+async def artifact_page(run: UUID | str, cursor: str = "", limit: int = PAGE_MAX) -> ArtifactPage:
+    """Return `limit` artifacts of a run at most, from a cursor on, without blocking the event loop."""
+    page = await _nodes(run).apage(cursor, min(limit, PAGE_MAX))
+    return ArtifactPage(list(map(_saved, page.items, await raw_values_async(page.items))), page.next_cursor)
+
+
+async def find_artifact(run: UUID | str, node_id: UUID) -> SavedArtifact | None:
+    """Return the artifact that a node of a run is; None for another node. Raises `UnknownId`."""
+    node = await attach(run).anode(node_id)
+    if node.function != FUNCTION or node.state is not NodeState.COMPLETED:
+        return None
+    found = _saved(node, (await raw_values_async([node]))[0])
+    return None if found.info.size_bytes is None else found
+
+
+def _nodes(run: UUID | str) -> Listing[Node]:
+    return attach(run).nodes(function=FUNCTION, state="completed", inputs=False)
+
+
+def _saved(node: Node, value: object) -> SavedArtifact:
+    data = _data_in(value)
+    fields = value.fields if isinstance(value, RawObject) and data is not None else {}
+    info = ArtifactInfo(
+        name=node.label,
+        job=str(fields.get("task_id", "")),
+        media_type=media_type_of(node.label),
+        size_bytes=None if data is None else data.size,
+        node_id=node.id,
+    )
+    return SavedArtifact(node, info)
+
+
+def _data_in(value: object) -> RawBytes | None:
+    """Return the bytes of an artifact, as its value is stored; None for any other value."""
+    if not isinstance(value, RawObject) or value.type != _name_of(Artifact):
+        return None
+    data = value.fields.get("data")
+    if not isinstance(data, RawObject) or data.type != _name_of(FileData) or len(data.args) != 1:
+        return None
+    (found,) = data.args
+    return found if isinstance(found, RawBytes) else None
+
+
+def _name_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def media_type_of(name: str) -> str:

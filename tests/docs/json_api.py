@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagorama.ui.api.openapi import OPERATIONS, PREFIX, path_fields, refusals
-from dagorama.ui.api.rows import Field, Operation
+from dagorama.ui.api.rows import JSON, Field, Operation
 from dagorama.ui.api.schemas import components
 from dagorama.ui.errors import title_of
 from tests.docs.pages import ROOT
@@ -127,6 +127,8 @@ def value(schema: Mapping[str, Any]) -> str:
 
 def answered(operation: Operation) -> str:
     """Returns in words what an operation answers with."""
+    if operation.media_type != JSON:
+        return f"`{operation.media_type}`"
     if operation.members is None:
         return f"a shape `{operation.answer}`"
     told = []

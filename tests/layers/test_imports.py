@@ -158,7 +158,7 @@ ARROWS = {
         "launch",
     },
     # A client of the Python API, as users' programs are.
-    "ui": {"front", "analysis", "words"},
+    "ui": {"workflows", "front", "analysis", "words"},
     # Front ends over the Python API: what a file says becomes nodes of one definition.
     "workflows": {"front", "words"},
     # The in-process broker is a broker with its worker: it has the worker's executor run what the core grants, answers

@@ -24,7 +24,10 @@ from dagorama import (
 )
 from dagorama.ui.api.kinds import Flag, Id, Key, Name, Number, Pair, Seconds, Several, Text, Time, Word
 from dagorama.ui.api.rows import Asked, Field, Operation
+from dagorama.ui.downloads import FILE, download_of
 from dagorama.ui.errors import BadInput
+from dagorama.workflows.artifacts import PAGE_MAX as ARTIFACTS_MAX
+from dagorama.workflows.artifacts import artifact_page
 
 #: So many items a page has unless a request says otherwise, and at most.
 PAGE, PAGE_MAX = 100, 1000
@@ -45,6 +48,9 @@ SELECTION = (
     Field(name="key", kind=Key(), about="started under this key"),
     Field(name="since", kind=Time(), about="started then or later"),
     Field(name="until", kind=Time(), about="started before then"),
+)
+ARTIFACTS = Field(
+    name="limit", kind=Number(1, ARTIFACTS_MAX), about="a page has so many at most", default=ARTIFACTS_MAX
 )
 TAG = Field(name="tag", kind=Several(Pair()), about="with each of these tags, as name=value", default=[])
 NODE_SELECTION = (
@@ -120,6 +126,17 @@ async def list_nodes(asked: Asked) -> object:
 async def get_node(asked: Asked) -> object:
     """Return how a node stands."""
     return (await attach(asked.instance_id).anode(asked.node_id)).status
+
+
+async def list_artifacts(asked: Asked) -> object:
+    """Return a page of the files that a run has saved."""
+    page = await artifact_page(asked.instance_id, asked.cursor, asked.limit)
+    return {"artifacts": [one.info for one in page.items], "next_cursor": page.next_cursor}
+
+
+async def read_artifact(asked: Asked) -> object:
+    """Return a file that a run has saved."""
+    return await download_of(asked.instance_id, asked.node_id)
 
 
 async def read_logs(asked: Asked) -> object:
@@ -242,6 +259,23 @@ LOOKS = (
         "Tell all there is to know of a node, with its failed attempts",
         get_node,
         answer="node",
+    ),
+    Operation(
+        "list_artifacts",
+        "/instances/{instance_id}/artifacts",
+        "List the files that the tasks of a workflow's run have saved",
+        list_artifacts,
+        members=_page("artifacts", "artifact"),
+        query=(ARTIFACTS, CURSOR),
+        about="A page may be empty and not the last. `size_bytes` is null for what is no file.",
+    ),
+    Operation(
+        "read_artifact",
+        "/instances/{instance_id}/artifacts/{node_id}",
+        "Read a file that a task of a workflow's run has saved, by the node that it is",
+        read_artifact,
+        media_type=FILE,
+        about="It is sent as an attachment, in parts. A file that is lost on the way breaks the connection.",
     ),
     Operation(
         "read_logs",

@@ -11,7 +11,7 @@ from typing import Any
 from dagorama.ui.api.actions import ACTIONS
 from dagorama.ui.api.kinds import Several
 from dagorama.ui.api.looks import INSTANCE_ID, LOOKS, NODE_ID
-from dagorama.ui.api.rows import Field, Operation
+from dagorama.ui.api.rows import JSON, Field, Operation
 from dagorama.ui.api.schemas import components, ref
 from dagorama.ui.errors import title_of
 
@@ -71,7 +71,7 @@ def _described(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         **({"description": operation.about} if operation.about else {}),
         "parameters": parameters,
-        "responses": {"200": {"description": "Done", "content": {"application/json": {"schema": answer(operation)}}}},
+        "responses": {"200": {"description": "Done", "content": _content(operation)}},
     }
     if operation.method == "POST":
         body = {"content": {"application/json": {"schema": body_of(operation.body)}}}
@@ -80,6 +80,11 @@ def _described(operation: Operation) -> dict[str, Any]:
         problem = {"application/problem+json": {"schema": ref("problem")}}
         described["responses"][str(status)] = {"description": title_of(status), "content": problem}
     return described
+
+
+def _content(operation: Operation) -> dict[str, Any]:
+    """Return the description of what an operation answers with."""
+    return {operation.media_type: {"schema": answer(operation)} if operation.media_type == JSON else {}}
 
 
 def refusals(operation: Operation) -> list[int]:

@@ -9,6 +9,8 @@ from typing import Any
 from dagorama.ui.api.kinds import Kind
 from dagorama.ui.errors import BadInput
 
+JSON = "application/json"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
@@ -58,6 +60,8 @@ class Operation:
     #: The component that it answers with; of `members`, an object with these.
     answer: str = ""
     members: Mapping[str, Any] | None = None
+    #: What it answers with; for anything but JSON `carry_out` gives the whole response.
+    media_type: str = JSON
     query: tuple[Field, ...] = ()
     body: tuple[Field, ...] = ()
     #: More about it, for people.

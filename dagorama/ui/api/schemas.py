@@ -34,6 +34,7 @@ from dagorama import (
     WorkerStatus,
 )
 from dagorama.wishes import Done
+from dagorama.workflows.artifacts import ArtifactInfo
 
 #: The components by their names; what they refer to comes along under the names of `_NAMED`.
 COMPONENTS: dict[str, type] = {
@@ -50,6 +51,7 @@ COMPONENTS: dict[str, type] = {
     "definition": DefinitionInfo,
     "setting": BrokerSetting,
     "done": Done,
+    "artifact": ArtifactInfo,
     "log_line": LogLine,
     "log_gap": LogGap,
     "instance_event": InstanceEvent,

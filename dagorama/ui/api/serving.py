@@ -17,13 +17,13 @@ from dagorama import acting_as
 from dagorama.as_json import json_of
 from dagorama.ui.api.kinds import Several
 from dagorama.ui.api.openapi import IN_PATHS, OPERATIONS, PREFIX, document
-from dagorama.ui.api.rows import Asked, Field, Operation
+from dagorama.ui.api.rows import JSON, Asked, Field, Operation
+from dagorama.ui.downloads import answered
 from dagorama.ui.errors import RETRY_AFTER_S, BadInput
 from dagorama.ui.pages.rendering import render
 
 #: A broker that has not answered after this time is taken for away: a request waits no longer.
 ANSWER_S = 15.0
-JSON = "application/json"
 
 
 def routes() -> list[Route]:
@@ -52,6 +52,8 @@ def _handler(operation: Operation) -> Callable[[Request], Awaitable[Response]]:
                 f"The broker has not answered within {ANSWER_S:.0f} s.",
                 {"Retry-After": str(RETRY_AFTER_S)},
             ) from None
+        if isinstance(answer, Response):
+            return answered(request, answer)
         return Response(json_of(answer), media_type=JSON)
 
     return handle

@@ -6,6 +6,7 @@ from starlette.routing import Route
 
 from dagorama.ui.pages import (
     actions,
+    artifacts,
     broker,
     failures,
     graph,
@@ -25,7 +26,7 @@ from dagorama.ui.pages import (
 
 #: In the order in which addresses are looked up.
 PAGES = (
-    *(login, instance_list, start, actions, overview, graph, timeline, nodes, failures, logs, history, node),
+    *(login, instance_list, start, actions, overview, graph, timeline, nodes, artifacts, failures, logs, history, node),
     *(workers, queues, limits, broker),
 )
 

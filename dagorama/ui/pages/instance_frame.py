@@ -17,6 +17,7 @@ TABS = (
     ("/graph", "Graph"),
     ("/timeline", "Timeline"),
     ("/nodes", "Nodes"),
+    ("/artifacts", "Artifacts"),
     ("/failures", "Failures"),
     ("/logs", "Logs"),
     ("/history", "History"),
@@ -92,6 +93,7 @@ def _tabs(about: InstanceStatus) -> list[Tab]:
     return [
         Tab(f"/instances/{about.instance_id}{end}", word, numbers.get(end), "failed" if end == "/failures" else "")
         for end, word in TABS
+        if about.workflow or end != "/artifacts"
     ]
 
 

@@ -13,7 +13,8 @@ from uuid import UUID
 from markupsafe import Markup, escape
 
 from dagorama import InstanceStatus, LogGap, LogLine
-from dagorama.analysis.wording import lasting, revived_after
+from dagorama.analysis.wording import lasting, revived_after, shown_size
+from dagorama.workflows.artifacts import ArtifactInfo
 
 #: The states of nodes in the order of bars and legends: what has ended, what is at work, what is to come.
 ORDER = (
@@ -111,6 +112,11 @@ def method_of(name: str) -> str:
 def grouped(number: int) -> str:
     """Return a number with thin spaces between its thousands."""
     return f"{number:,}".replace(",", "\u202f")
+
+
+def file_of(info: ArtifactInfo) -> str:
+    """Return the name of a file that a task has saved, without that of the task."""
+    return info.name.removeprefix(f"{info.job}/") or info.name
 
 
 def iso(time: datetime) -> str:
@@ -213,6 +219,8 @@ FILTERS: dict[str, Callable[..., object]] = {
             module_of,
             method_of,
             grouped,
+            shown_size,
+            file_of,
         ),
         *(iso, exact, clock, ago, since, revived, level_class, lasting, coded, linked),
     )
