@@ -15,17 +15,17 @@ from dagorama.logging import get_logger
 from dagorama.ui.errors import BadInput, Problem, problem_of
 from dagorama.ui.pages.rendering import render
 
-#: A problem is told as JSON below this.
-API = "/api/"
+#: A problem is told as JSON below these: the JSON API, and the queries of operations.
+APIS = ("/api/", "/operations")
 
 
 def wants_json(request: Request) -> bool:
     """Return whether a problem is to be told to a program."""
-    return request.url.path.startswith(API)
+    return request.url.path.startswith(APIS)
 
 
 def respond(request: Request, problem: Problem) -> Response:
-    """Return the answer that tells a problem: problem+json below /api/, a page elsewhere."""
+    """Return the answer that tells a problem: problem+json below `APIS`, a page elsewhere."""
     if wants_json(request):
         content = json.dumps(problem.told(), ensure_ascii=False)
         headers = dict(problem.headers)

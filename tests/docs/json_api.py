@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dagorama.ui.api.openapi import OPERATIONS, PREFIX, path_fields, refusals
-from dagorama.ui.api.rows import JSON, Field, Operation
+from dagorama.ui.api.openapi import OPERATIONS, path_fields, refusals
+from dagorama.ui.api.rows import JSON, PREFIX, Field, Operation
 from dagorama.ui.api.schemas import components
 from dagorama.ui.errors import title_of
 from tests.docs.pages import ROOT
@@ -56,7 +56,7 @@ and for bad input `field`, the name of what is wrong. A parameter or field that 
 def page() -> str:
     """Returns the page."""
     looks = [entry(each) for each in OPERATIONS if each.method == "GET"]
-    acts = [entry(each) for each in OPERATIONS if each.method == "POST"]
+    acts = [entry(each) for each in OPERATIONS if each.method != "GET"]
     shapes = [shape(name, schema) for name, schema in components().items()]
     return "\n".join(
         [

@@ -11,15 +11,14 @@ from typing import Any
 from dagorama.ui.api.actions import ACTIONS
 from dagorama.ui.api.kinds import Several
 from dagorama.ui.api.looks import INSTANCE_ID, LOOKS, NODE_ID
-from dagorama.ui.api.rows import JSON, Field, Operation
+from dagorama.ui.api.rows import JSON, PREFIX, Field, Operation
+from dagorama.ui.api.runs import RUN_NAME, RUNS
 from dagorama.ui.api.schemas import components, ref
 from dagorama.ui.errors import title_of
 
-#: Where the API is.
-PREFIX = "/api/v1"
-OPERATIONS: tuple[Operation, ...] = (*LOOKS, *ACTIONS)
+OPERATIONS: tuple[Operation, ...] = (*LOOKS, *ACTIONS, *RUNS)
 #: The fields that paths have.
-IN_PATHS = {field.name: field for field in (INSTANCE_ID, NODE_ID)}
+IN_PATHS = {field.name: field for field in (INSTANCE_ID, NODE_ID, RUN_NAME)}
 #: The statuses with which anything may be refused.
 _ALWAYS = (401, 403, 422, 429, 500, 502, 503)
 #: Those of requests with ids in the path, with a query, and with a body.
@@ -48,7 +47,10 @@ def document() -> dict[str, Any]:
     """Return the description."""
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:
-        paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation)
+        item = paths.setdefault(operation.path, {})
+        item[operation.method.lower()] = _described(operation)
+        if operation.prefix != PREFIX:
+            item["servers"] = [{"url": operation.prefix or "/"}]
     return {
         "openapi": "3.1.0",
         "info": {"title": "dagorama", "version": version("dagorama"), "description": ABOUT},

@@ -9,6 +9,8 @@ from typing import Any
 from dagorama.ui.api.kinds import Kind
 from dagorama.ui.errors import BadInput
 
+#: Where the API is.
+PREFIX = "/api/v1"
 JSON = "application/json"
 
 
@@ -49,13 +51,14 @@ class Operation:
 
     #: Its id, for programs that make clients of the description.
     name: str
-    #: Below /api/v1.
+    #: Below `prefix`.
     path: str
     #: What it does, in an imperative without an end.
     summary: str
     carry_out: Callable[[Asked], Awaitable[object]]
     _: KW_ONLY
-    #: "POST" for what changes something.
+    prefix: str = PREFIX
+    #: "POST" for what changes something, or "DELETE".
     method: str = "GET"
     #: The component that it answers with; of `members`, an object with these.
     answer: str = ""

@@ -33,6 +33,7 @@ from dagorama import (
     WorkerEvent,
     WorkerStatus,
 )
+from dagorama.ui.api.runs import RunStatus
 from dagorama.wishes import Done
 from dagorama.workflows.artifacts import ArtifactInfo
 
@@ -52,6 +53,7 @@ COMPONENTS: dict[str, type] = {
     "setting": BrokerSetting,
     "done": Done,
     "artifact": ArtifactInfo,
+    "run": RunStatus,
     "log_line": LogLine,
     "log_gap": LogGap,
     "instance_event": InstanceEvent,

@@ -16,8 +16,8 @@ from starlette.routing import Route
 from dagorama import acting_as
 from dagorama.as_json import json_of
 from dagorama.ui.api.kinds import Several
-from dagorama.ui.api.openapi import IN_PATHS, OPERATIONS, PREFIX, document
-from dagorama.ui.api.rows import JSON, Asked, Field, Operation
+from dagorama.ui.api.openapi import IN_PATHS, OPERATIONS, document
+from dagorama.ui.api.rows import JSON, PREFIX, Asked, Field, Operation
 from dagorama.ui.downloads import answered
 from dagorama.ui.errors import RETRY_AFTER_S, BadInput
 from dagorama.ui.pages.rendering import render
@@ -31,7 +31,10 @@ def routes() -> list[Route]:
     return [
         Route(PREFIX, page, name="api"),
         Route(f"{PREFIX}/openapi.json", describe, name="openapi"),
-        *(Route(f"{PREFIX}{each.path}", _handler(each), methods=[each.method], name=each.name) for each in OPERATIONS),
+        *(
+            Route(f"{each.prefix}{each.path}", _handler(each), methods=[each.method], name=each.name)
+            for each in OPERATIONS
+        ),
     ]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import dagorama
 from dagorama import Instance
-from dagorama.errors import DagoramaError, UnknownId
-from dagorama.options import whole_number
-from dagorama.workflows.operations.execution import OPERATION_TAG, STATUS_OF, Execution, Status
+from dagorama.errors import DagoramaError
+from dagorama.options import KEY_LENGTH_MAX, whole_number
+from dagorama.workflows.operations.execution import STATUS_OF, Execution, Status
 
 #: The definition of runs.
 _DEFINITION = "dagorama.workflows.running:RunWorkflow"
@@ -82,13 +82,13 @@ def get_workflow_logs(workflow_name: str) -> str:
 
 
 def _found(name: str) -> Instance:
-    try:
-        instance = dagorama.find(name)
-        if OPERATION_TAG in instance.tags:
-            return instance
-    except (UnknownId, ValueError):
-        pass
-    raise OperationNotFound(name=name)
+    # By nothing but its name: one such as "abcd" may be the beginning of the id of another run.
+    found = None
+    if 0 < len(name) <= KEY_LENGTH_MAX:
+        found = next(iter(dagorama.instances(definition=_DEFINITION, tags=_TAGS, key=name, limit=1)), None)
+    if found is None:
+        raise OperationNotFound(name=name)
+    return found
 
 
 def _execution(instance: Instance) -> Execution:

@@ -16,7 +16,8 @@ from dagorama.client.port import Cancel, GetInstance, GetNode, ListInstances, Li
 from dagorama.errors import BrokerRefused, BrokerUnavailable, refusal
 from dagorama.settings import actor
 from dagorama.ui.api import serving
-from dagorama.ui.api.openapi import OPERATIONS, PREFIX, document
+from dagorama.ui.api.openapi import OPERATIONS, document
+from dagorama.ui.api.rows import PREFIX
 from dagorama.ui.api.schemas import COMPONENTS, components
 from tests.docs import json_api
 from tests.docs.pages import ROOT
