@@ -44,7 +44,7 @@ from dagorama_broker.core.model.values import (
 )
 from dagorama_broker.storage import pruning
 from dagorama_broker.storage.faults import GONE, REPLACED, explain
-from dagorama_broker.storage.files import prepare_file
+from dagorama_broker.storage.files import fill_up, prepare_file
 from dagorama_broker.storage.folding import (
     UNDONE,
     ActionRow,
@@ -71,15 +71,22 @@ from dagorama_broker.storage.taking import file_id, take_file
 from dagorama_broker.storage.uptime import boot_id, wall_offset_s
 from dagorama_broker.storage.uses import RESULT, uses_of_attempts, uses_of_hooks, uses_of_nodes, uses_of_outcomes
 
+_PAGE_BYTES = 8192  #: of a new file; measured fastest for small payloads, which fill a few pages in each batch
+_CHECKPOINT_PAGES = 2000  #: 16 MiB: takes about 10 ms, and not with each batch
+#: The log as long as it gets before a checkpoint, after which it is begun anew: each page has a header in it.
+_LOG_BYTES = _CHECKPOINT_PAGES * (_PAGE_BYTES + 24)
+#: After so many commits it gets that long, which takes about as long as a checkpoint: there will be more of them then.
+_FILLED_AFTER = 100
+
 #: Applied before the file is locked, which is the first thing: only then WAL mode needs no shared-memory file.
 _PRAGMAS = (
-    "page_size = 8192",  # of a new file; measured fastest for small payloads, which fill a few pages in each batch
+    f"page_size = {_PAGE_BYTES}",
     "auto_vacuum = INCREMENTAL",  # the same: it can be made shorter; an older one is as it is, see `compacting`
 )
 _PRAGMAS_LOCKED = (
     "journal_mode = WAL",
     "synchronous = FULL",
-    "wal_autocheckpoint = 2000",  # 16 MiB: takes about 10 ms, and not with each batch
+    f"wal_autocheckpoint = {_CHECKPOINT_PAGES}",
     "journal_size_limit = 67108864",  # a log that one huge batch has blown up shrinks again
     "cache_size = -16384",  # KiB
     "temp_store = MEMORY",
@@ -161,6 +168,7 @@ class SqliteJournal:
         self._functions = Functions()
         self._names: WorkerNames
         self._action_last = 0  #: the number that was given last
+        self._commits = 0  #: since it was opened
 
     def open(self) -> Snapshot:
         """Take the file, see `Journal.open`."""
@@ -169,6 +177,7 @@ class SqliteJournal:
             self._connection = take_file(self._path, _PRAGMAS)
             self._file = file_id(self._path)
             self._failure = None
+            self._commits = 0
             return self._take(self._connection)
         except (sqlite3.Error, OSError) as error:
             self.close()
@@ -208,6 +217,9 @@ class SqliteJournal:
         connection = self._live()
         if not events:
             return
+        self._commits += 1
+        if self._commits == _FILLED_AFTER:
+            fill_up(Path(f"{self._path.resolve()}-wal"), _LOG_BYTES)
         self._names.trim()
         completed = fold_completions(events, self._names)
         batch = fold(events, self._names) if completed is None else None

@@ -1,13 +1,14 @@
 """A broker's journal for others to kill: `python -m tests.conformance.crash_child FILE BATCHES`.
 
 Prints `opened` and then a line for each batch, its number, once it is committed. Each batch makes three nodes and
-completes those of the batch before; every eighth is large, so that checkpoints come by, too.
+completes those of the batch before; every eighth is large, so that checkpoints come by, too. Its log is filled early.
 """
 
 import sys
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Node
+from dagorama_broker.storage import sqlite
 from dagorama_broker.storage.journal import StorageError
 from dagorama_broker.storage.sqlite import SqliteJournal
 from tests.conformance.graphs import Graph
@@ -20,6 +21,7 @@ def body(batch: int) -> bytes:
 
 def run(path: str, batches: int) -> None:
     """Open the storage and commit batches."""
+    sqlite._FILLED_AFTER = 3
     journal = SqliteJournal(path)
     journal.open()
     print("opened", flush=True)

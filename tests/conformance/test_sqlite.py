@@ -1,12 +1,14 @@
 """What is particular to the SQLite file: who may have it, its schema, what people read in it, and what is refused."""
 
 import os
+import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -23,6 +25,7 @@ from dagorama_broker.storage.schema import Migration, load_migrations, migrate
 from dagorama_broker.storage.sqlite import SqliteJournal
 from dagorama_broker.storage.uptime import wall_offset_s
 from tests.conformance.graphs import Graph, failed
+from tests.small_disk import small_disk
 
 ROOT = Path(__file__).parents[2]
 TO_OPEN = "import sys; from dagorama_broker.storage.sqlite import SqliteJournal; SqliteJournal(sys.argv[1]).open()"
@@ -90,6 +93,60 @@ def test_commits_are_synced(tmp_path: Path) -> None:
     ]
     journal.close()
     assert modes == ["wal", 2, "exclusive"]
+
+
+def commit_many(journal: SqliteJournal) -> None:
+    """Make as many small commits as a log is filled after."""
+    for number in range(sqlite_journal._FILLED_AFTER):
+        journal.commit([e.LifeNoted(at=float(number), lived_s=float(number))])
+
+
+def test_the_log_of_many_commits_is_filled(tmp_path: Path) -> None:
+    """It is made as long as it gets, once, so that no sync has to make it longer; what it has is read up to there."""
+    path, graph = tmp_path / "broker.db", Graph()
+    log = path.with_name("broker.db-wal")
+    journal = SqliteJournal(path)
+    journal.open()
+    before = log.stat().st_size
+    commit_many(journal)
+    filled = log.stat().st_size
+    journal.commit([e.InstanceCreated(instance=graph.instance())])
+    assert before < filled == log.stat().st_size == sqlite_journal._LOG_BYTES
+    killed = tmp_path / "killed.db"
+    for end in ("", "-wal"):
+        shutil.copy(f"{path}{end}", f"{killed}{end}")
+    again = SqliteJournal(killed)
+    snapshot = again.open()
+    assert [instance.seq for instance in snapshot.instances] == [1]
+    assert snapshot.lived is not None
+    assert snapshot.lived.lived_s == sqlite_journal._FILLED_AFTER - 1
+    again.close()
+    journal.close()
+
+
+TO_FILL = """
+import resource, sys
+from pathlib import Path
+from dagorama_broker.storage.sqlite import SqliteJournal
+from tests.conformance.test_sqlite import commit_many
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]),) * 2)
+journal = SqliteJournal(sys.argv[1])
+journal.open()
+commit_many(journal)
+print(Path(f"{sys.argv[1]}-wal").stat().st_size)
+"""
+
+
+@pytest.mark.parametrize("file_bytes", [resource.RLIM_INFINITY, 4 * 2**20])
+def test_a_log_without_room_is_not_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file_bytes: int) -> None:
+    """On a small disk, or where it fails half way, the log stays as it is, and commits go on."""
+    limited = file_bytes != resource.RLIM_INFINITY
+    with nullcontext(tmp_path) if limited else small_disk(tmp_path / "disk", monkeypatch) as place:
+        folder = place if isinstance(place, Path) else place.folder
+        command = [sys.executable, "-c", TO_FILL, str(folder / "broker.db"), str(file_bytes)]
+        outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert outcome.stderr == ""
+    assert 0 < int(outcome.stdout) < 4 * 2**20
 
 
 def test_after_a_failed_commit_nothing_is_taken(tmp_path: Path) -> None:
