@@ -52,7 +52,7 @@ soak: $(VENV)/.installed-dev system ## look for faults for an hour or so: random
 	  tests/scenarios/limits tests/scenarios/library/test_scale.py tests/scenarios/ui/test_generated.py \
 	  tests/ui/test_kills.py tests/scenarios/broker/test_pruning.py tests/scenarios/broker/test_retention_soak.py \
 	  tests/scenarios/broker/test_values.py tests/scenarios/broker/test_values_in_a_bucket.py \
-	  tests/scenarios/library/test_value_kills.py $(ARGS)
+	  tests/scenarios/library/test_value_kills.py tests/scenarios/workflows/test_notice_kills.py $(ARGS)
 
 matrix: $(VENV)/.installed-dev ## try the lowest and newest dependencies on Python 3.11, 3.12 and 3.13
 	DAGORAMA_LONG_TESTS=1 $(BIN)/python -m pytest --timeout=600 tests/acceptance/test_versions.py $(ARGS)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -91,6 +94,52 @@ def test_wrong_words_are_refused(queue: str, start: str) -> None:
     """A name that is none, and a start that there is not, are told when one subscribes."""
     with pytest.raises(ValueError, match=r"queue must be|start must be"):
         subscribe(queue, start)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ({"at": datetime(2026, 1, 1)}, r"body\['at'\] is of type datetime"),
+        ({"a": [1, {"b": {2, 3}}]}, r"body\['a'\]\[1\]\['b'\] is of type set"),
+        ({"a": {1: 2}}, r"body\['a'\] has the key 1"),
+        ({"a": float("nan")}, r"body\['a'\] is nan"),
+        ([1], "it is no mapping, but of type list"),
+    ],
+)
+def test_what_json_does_not_have_is_refused(body: Any, problem: str) -> None:
+    """A message that readers could not read without code of its publisher's is refused, naming the part."""
+    with pytest.raises(ValueError, match=f"a message must be what JSON has: {problem}"):
+        publish("refused", body)
+
+
+class HereOnly:
+    """Is read by no process but that of its id, or by all but that."""
+
+    def __init__(self, process_id: int, *, only: bool) -> None:
+        self.state = process_id, only
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _made, self.state
+
+
+def _made(process_id: int, only: bool) -> HereOnly:
+    if (os.getpid() == process_id) is only:
+        return HereOnly(process_id, only=only)
+    raise ValueError("the class of it is not here")
+
+
+@pytest.mark.usefixtures("_broker")
+def test_message_that_cannot_be_read_holds_up_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    """One that no worker, or no reader, can decode is passed over, and the log names it; those after it are told."""
+    publish("odd", {"number": 1})
+    odd = []
+    for only in (True, False):
+        with dagorama.instance_options(tags={workflow_events.QUEUE_TAG: "odd"}):
+            odd.append(workflow_events.Notice()("odd", {"a": HereOnly(os.getpid(), only=only)})[0])
+    publish("odd", {"number": 2})
+    assert bodies(subscribe("odd", follow=False)) == [{"number": 1}, {"number": 2}]
+    warnings = [record.message for record in caplog.records if "cannot be read and is passed over" in record.message]
+    assert [str(each.instance_id) in warning for each, warning in zip(odd, warnings, strict=True)] == [True, True]
 
 
 def told(queue: str) -> list[object]:
