@@ -141,7 +141,7 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
             ended = [] if view.has_succeeded else told_end(run)
         except (BrokerUnavailable, BrokerRefused) as error:
             raise CannotStart(str(error)) from None
-    for line in [*ended, view.last_line()]:
+    for line in filter(None, [*ended, view.not_scheduled, view.last_line()]):
         click.echo(printable(line))
     return 0 if view.has_succeeded else 1
 

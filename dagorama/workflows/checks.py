@@ -27,7 +27,8 @@ def checked(
     found = in_order([*problems, *check_workflow(workflow)])
     if any(strict or not problem.is_warning for problem in found):
         raise WorkflowError([replace(problem, is_warning=False) for problem in found] if strict else found)
-    return Loaded(workflow=workflow, warnings=found, notices=in_order(notices))
+    told = [replace(notice, is_notice=True) for notice in notices]
+    return Loaded(workflow=workflow, warnings=found, notices=in_order(told))
 
 
 def check_workflow(workflow: Workflow) -> list[Problem]:

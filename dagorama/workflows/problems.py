@@ -42,10 +42,12 @@ class Problem:
     way_out: str = ""
     #: It runs all the same, unless it is read strictly.
     is_warning: bool = False
+    #: It is nobody's fault, and never wrong: a thing to know.
+    is_notice: bool = False
 
     def __str__(self) -> str:
         """Write it in one line that ends with the way out."""
-        kind = "warning: " if self.is_warning else ""
+        kind = "warning: " if self.is_warning else "notice: " if self.is_notice else ""
         parts = [f"{self.place}: {kind}{self.message}" if str(self.place) else f"{kind}{self.message}", self.way_out]
         return printable("; ".join(filter(None, parts)))
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from dagorama import Node
 from dagorama.definition import DAGInstance
 from dagorama.states import NodeState
+from dagorama.workflows.ini.works import Scheduled
 from dagorama.workflows.model import Workflow
 from dagorama.workflows.problems import TaskNotStarted
 
@@ -24,6 +25,7 @@ class Status(StrEnum):
     IN_PROGRESS = "In-progress"  #: It runs, or waits for a further attempt.
     SUCCEEDED = "Succeeded"  #: It has run and succeeded.
     FAILED = "Failed"  #: It has run and failed.
+    NOT_SCHEDULED = "Not-scheduled"  #: Its schedule is right, and was not registered: there are no schedules yet.
 
 
 _STATUSES = {
@@ -36,6 +38,8 @@ _STATUSES = {
 }
 
 
+#: The statuses of tasks that nothing went wrong with.
+_WELL_ENDED = (Status.SUCCEEDED, Status.NOT_SCHEDULED)
 #: What is not told: a worker that had the task was lost, or found that it is not to run as another has failed.
 _BACK = (Status.IN_PROGRESS, Status.UNSUBMITTED)
 
@@ -61,6 +65,8 @@ class TextView:
         told = [f"Task(s) ready for submission: {named(new)}"] if new else []
         for task in self._workflow.tasks:
             status = statuses.get(task.id, Status.UNSUBMITTED)
+            if status is Status.SUCCEEDED and isinstance(task.work, Scheduled):
+                status = Status.NOT_SCHEDULED
             before = self._statuses.get(task.id)
             if status is not before and (before, status) != _BACK:
                 self._statuses[task.id] = status
@@ -74,11 +80,15 @@ class TextView:
         return [*tasks, *self._others]
 
     @property
+    def not_scheduled(self) -> str:
+        """Return a line with the jobs whose schedules were not registered; empty where there are none."""
+        tasks = [task.id for task in self._workflow.tasks if self._statuses.get(task.id) is Status.NOT_SCHEDULED]
+        return f"Not scheduled, as there are no schedules yet: {named(tasks)}" if tasks else ""
+
+    @property
     def has_succeeded(self) -> bool:
         """Return whether all tasks have succeeded, and nothing beside them has failed."""
-        return not self._others and all(
-            self._statuses.get(task.id) is Status.SUCCEEDED for task in self._workflow.tasks
-        )
+        return not self._others and all(self._statuses.get(task.id) in _WELL_ENDED for task in self._workflow.tasks)
 
     def last_line(self) -> str:
         """Return the line that says how the run has ended."""

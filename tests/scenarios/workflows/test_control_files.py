@@ -74,13 +74,15 @@ def asked(url: str, data: object = None) -> str:
 
 
 def test_the_demo_graph_runs_to_its_end() -> None:
-    """Six tasks succeed; the model answers, the app serves its page, and both go on until they are stopped."""
+    """Six tasks end well; the model answers, the app serves its page, and both go on until they are stopped."""
     shutil.copytree(DEMO, "control")
     done = command("run", "control/demo.cfg", "--workers", "2")
     assert (done.status, done.out[-1]) == (0, "Pipeline completed successfully."), done.err
     assert done.out[0].startswith("Task(s) ready for submission: job_1, job_2, job_3, sched_job_1")
     succeeded = [line.split()[1] for line in done.out if line.endswith("status:Succeeded")]
-    assert sorted(succeeded) == ["app_1", "job_1", "job_2", "job_3", "model_1", "sched_job_1"]
+    assert sorted(succeeded) == ["app_1", "job_1", "job_2", "job_3", "model_1"]
+    assert "task_id: sched_job_1     status:Not-scheduled" in done.out
+    assert done.out[-2] == "Not scheduled, as there are no schedules yet: sched_job_1"
     assert succeeded.index("job_3") < succeeded.index("model_1") < succeeded.index("app_1")
     assert "hello from job_1\n" in done.err
     assert "100% of job_2\n" in done.err

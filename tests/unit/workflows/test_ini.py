@@ -225,6 +225,8 @@ def test_a_scheduled_job_says_that_it_is_not_scheduled() -> None:
         "demo.cfg:5: warning: 'b' waits for the registration of the schedule 'a', not for its job; leave the "
         "dependency out",
     ]
+    assert {(one.is_notice, one.is_warning) for one in found.notices} == {(True, False)}
+    assert str(found.notices[1]).startswith("demo.cfg:4: notice: ")
     assert [one.message for one in found.notices] == [
         "it is loaded and checked, but not scheduled: it would run every second of minutes 0, 20 and 40 of hour 0 on "
         "Sundays",

@@ -93,7 +93,7 @@ def test_each_field_is_read() -> None:
 def test_root_is_ignored_with_a_notice() -> None:
     """Roots follow from the edges, and the line that says something else is named."""
     loaded = read(WHOLE, "fruit.yaml", strict=True)
-    assert list(map(str, loaded.notices)) == ["fruit.yaml:7: root is ignored: roots follow from the neighbors"]
+    assert list(map(str, loaded.notices)) == ["fruit.yaml:7: notice: root is ignored: roots follow from the neighbors"]
 
 
 def test_json_and_yaml_are_one() -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace as Fake
 from typing import Any
 
 from dagorama.states import NodeState
+from dagorama.workflows.ini.works import Scheduled
 from dagorama.workflows.model import Command, Task, Workflow
 from dagorama.workflows.view import Status, TextView, others_failed, statuses_of
 
@@ -73,3 +74,13 @@ def test_a_run_has_not_succeeded_where_a_file_could_not_be_kept() -> None:
     view.lines(dict.fromkeys([task.id for task in TASKS], Status.SUCCEEDED))
     view.take_others(others_failed(run))
     assert (view.last_line(), view.has_succeeded) == ("Pipeline failed: job_1/out.txt", False)
+
+
+def test_a_schedule_that_was_not_registered_is_no_success() -> None:
+    """Its task says so, and a line at the end names it; nothing has gone wrong."""
+    task = Task(id="nightly", work=Scheduled(cron="0 0 * * *", command="x"))
+    view = TextView(Workflow(name="w", tasks=(task, TASKS[0])))
+    told = view.lines({"nightly": Status.SUCCEEDED, "job_1": Status.SUCCEEDED})
+    assert told == ["task_id: nightly         status:Not-scheduled", "task_id: job_1           status:Succeeded"]
+    assert view.not_scheduled == "Not scheduled, as there are no schedules yet: nightly"
+    assert (view.last_line(), view.has_succeeded) == ("Pipeline completed successfully.", True)
