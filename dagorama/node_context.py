@@ -11,6 +11,7 @@ from uuid import UUID
 from dagorama.calls.capture import RunningNode, current_scope, inline_node
 from dagorama.calls.labels import checked_label
 from dagorama.errors import NodeStopped, NotInNode
+from dagorama.logging import printable
 
 
 class NodeContext:
@@ -22,6 +23,15 @@ class NodeContext:
         """Made by `context()`."""
         self._node = node
         self._progressed = progressed
+
+    def show_as(self, name: str) -> None:
+        """Have lines that the node prints from now on begin with a name, such as "load | ".
+
+        It is for the worker's own output, where that shows names, and no part of the node's log.
+        """
+        scope = current_scope.get()
+        if scope is not None and scope.node is self._node:
+            scope.shown_as = printable(name)
 
     @property
     def instance_id(self) -> UUID:

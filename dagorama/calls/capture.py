@@ -189,6 +189,7 @@ class Scope:
         "node",
         "process",
         "progressed",
+        "shown_as",
         "store",
     )
 
@@ -214,6 +215,8 @@ class Scope:
         #: Another object once the node has written something: then it is the node's own.
         self.logs = logs
         self.store = store
+        #: The name before its lines in the worker's own output, where names are shown; empty for that of its function.
+        self.shown_as = ""
         self.calls: list[CapturedCall] = []
         self.begun: Begun | None = None
         #: What has ended the node from outside of its own coroutine, such as an exit in a callback.

@@ -30,15 +30,17 @@ def crew(
     concurrency: int,
     tolerations: Sequence[str],
     show: Callable[[str], None] | None,
+    log_names: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
     """Run workers that find modules in `folder` first, and stop them at the end in any case.
 
     Their output goes line by line to `show`, or to standard error where that is None: standard output is for the value.
+    With `log_names` lines of nodes begin with the names of these.
     """
     path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     process = start_group(
         # -P: modules come from the target's folder, and from the current one only where it is the same.
-        [sys.executable, "-P", "-c", COMMAND, str(processes), str(concurrency), *tolerations],
+        [sys.executable, "-P", "-c", COMMAND, str(processes), str(concurrency), str(int(log_names)), *tolerations],
         environment={**os.environ, "PYTHONPATH": os.pathsep.join(path), "PYTHONUNBUFFERED": "1"},
         output=subprocess.PIPE if show else sys.stderr,
     )
@@ -56,9 +58,14 @@ def crew(
 def supervise() -> None:
     """Run the process of the workers; the arguments are those of `crew`."""
     end_with_parent()
-    processes, concurrency, *tolerations = sys.argv[1:]
+    processes, concurrency, log_names, *tolerations = sys.argv[1:]
     # `dagorama run` tells itself what has failed.
-    options = WorkerOptions(concurrency=int(concurrency), tolerations=tuple(tolerations), log_failures=False)
+    options = WorkerOptions(
+        concurrency=int(concurrency),
+        tolerations=tuple(tolerations),
+        log_failures=False,
+        log_names=log_names == "1",
+    )
     log = program_log("workers")
     log.addFilter(_is_about_workers)
     sys.exit(Supervisor(int(processes), options, log=log).run())

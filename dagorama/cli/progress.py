@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from time import monotonic
 from types import TracebackType
 
@@ -34,6 +35,8 @@ BAR_MIN, PACE_MIN = 110, 80
 FUNCTIONS_MAX = 8
 #: What kernels set. A notebook begins a line anew, but has no way back to earlier ones: there only the whole is shown.
 IN_NOTEBOOK = "JPY_PARENT_PID"
+#: The colours of names, which begin anew after the last.
+_COLOURS = ("cyan", "yellow", "green", "magenta", "blue")
 #: So often nodes are counted by function: it costs the broker more than a change does.
 COUNT_S = 0.5
 
@@ -54,8 +57,9 @@ class _OfWhole(ProgressColumn):
 class LiveProgress:
     """Lines that are redrawn on a terminal, one for the whole and one for each function; nothing at all elsewhere."""
 
-    def __init__(self, title: str) -> None:
-        """Show the progress of `title`."""
+    def __init__(self, title: str, names: Sequence[str] = ()) -> None:
+        """Show the progress of `title`. Lines that begin with one of the `names`, as "load | ", have it in a colour."""
+        self._colours = dict(zip(map(printable, names), cycle(_COLOURS), strict=False))
         self.console = Console(stderr=True, highlight=False)
         # Not `is_terminal`: where FORCE_COLOR is set, as in kernels of notebooks and in CI, that takes a pipe for one.
         self.live = self.console.file.isatty() and not self.console.is_dumb_terminal
@@ -120,7 +124,10 @@ class LiveProgress:
 
     def show(self, line: str) -> None:
         """Print a line of a worker above the progress."""
-        self.console.print(line, markup=False, soft_wrap=True)
+        name, bar, rest = line.partition(" | ")
+        colour = self._colours.get(name) if bar else None
+        told = Text.assemble((name + bar, colour), rest) if colour else line
+        self.console.print(told, markup=False, soft_wrap=True)
 
 
 def shortened(title: str, width: int) -> str:

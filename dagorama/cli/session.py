@@ -42,6 +42,8 @@ class Settings:
     concurrency: int
     storage: str
     tolerations: tuple[str, ...]
+    #: Whether lines of nodes begin with the names of these.
+    log_names: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +108,7 @@ def house(folder: Path, settings: Settings, progress: LiveProgress) -> Iterator[
                 processes=settings.workers,
                 concurrency=settings.concurrency,
                 tolerations=settings.tolerations,
+                log_names=settings.log_names,
                 show=progress.show if progress.live else None,
             )
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, TypeVar
@@ -130,7 +130,10 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
     # When this command is killed, so are the workers, and nobody follows their jobs again.
     os.environ.setdefault("DAGORAMA_ORPHAN_S", ORPHAN_S)
     view = TextView(ready.workflow)
-    with house(ready.directory, settings, LiveProgress(ready.workflow.name)) as workers:
+    # As docker compose does: with one task all lines are its.
+    settings = replace(settings, log_names=len(ready.workflow.tasks) > 1)
+    names = [task.id for task in ready.workflow.tasks]
+    with house(ready.directory, settings, LiveProgress(ready.workflow.name, names)) as workers:
         try:
             run = begin(ready)
             instance = attach(UUID(str(run.instance_id)))

@@ -44,6 +44,8 @@ def do_work(
     task: Task, info: RunInfo, values: Mapping[str, object], keep_artifact: Callable[[Artifact], object]
 ) -> object:
     """Do the work of a task, and return its value. `keep_artifact` makes a node of a file that it saves."""
+    if not should_run_inline():
+        context().show_as(task.id)
     if not info.allow_partial_failure:
         _check_none_has_failed(task)
     return task.work.run(RunningTask(task=task, info=info, values=values, keep_artifact=keep_artifact))

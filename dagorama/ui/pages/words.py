@@ -85,8 +85,11 @@ def short(one: UUID | str) -> str:
 
 
 def class_of(name: str) -> str:
-    """Return the name without its module: "Etl" for "samples.etl:Etl", "Etl.load" for a function of it."""
-    return name.rpartition(":")[2] or name
+    """Return the name without its module: "Etl" for "samples.etl:Etl", "Etl.load" for a function of it.
+
+    The functions of workflows are called by what their nodes are to people.
+    """
+    return _OF_WORKFLOWS.get(name) or name.rpartition(":")[2] or name
 
 
 def title_of(about: InstanceStatus) -> str:
@@ -178,6 +181,9 @@ def coded(text: str) -> Markup:
     )
 
 
+#: The nodes of a run of a workflow, by their functions.
+_RUN = "dagorama.workflows.running:RunWorkflow"
+_OF_WORKFLOWS = {f"{_RUN}.entrypoint": "workflow", f"{_RUN}.run_task": "task", f"{_RUN}.keep_artifact": "saved file"}
 #: A node in a sentence, in brackets after its function, and its instance where that is another one.
 _NODE = re.compile(rf"\(({_ID})\)( of instance ({_ID}))?")
 

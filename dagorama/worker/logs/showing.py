@@ -12,8 +12,10 @@ ID_CHARS = 6
 NAME_CHARS_MAX = 60
 
 
-def name_of(node: RunningNode) -> str:
-    """Return the text before each line of a node, such as "[Shop.total 3f2a9c] "."""
+def name_of(node: RunningNode, shown_as: str = "") -> str:
+    """Return the text before each line of a node, such as "[Shop.total 3f2a9c] ", or "load | " if it is shown so."""
+    if shown_as:
+        return f"{shown_as[:NAME_CHARS_MAX]} | "
     function = node.function_name.rpartition(":")[2][-NAME_CHARS_MAX:]
     return f"[{printable(function)} {str(UUID(bytes=node.node_id))[-ID_CHARS:]}] "
 
@@ -25,11 +27,11 @@ class Names:
         """Begin at the begin of a line."""
         self._open: tuple[RunningNode, int] | None = None  #: the node and thread whose line goes on
 
-    def shown(self, node: RunningNode, thread: int, text: str) -> str:
+    def shown(self, node: RunningNode, thread: int, text: str, shown_as: str = "") -> str:
         """Return a piece that a thread of a node writes, as it is to be shown."""
         if not text:
             return ""
-        name = name_of(node)
+        name = name_of(node, shown_as)
         begin = ""
         if self._open != (node, thread):
             begin = name if self._open is None else f"\n{name}"

@@ -73,7 +73,7 @@ class Stream:
         if isinstance(data, bytes):
             data = data.decode(self._original.encoding or "utf-8", "backslashreplace")
         with self._lock:
-            self._original.write(names.shown(node, get_ident(), data))
+            self._original.write(names.shown(node, get_ident(), data, scope.shown_as))
             self._original.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:

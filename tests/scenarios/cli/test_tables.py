@@ -284,6 +284,19 @@ def test_the_progress_has_a_line_for_each_function(columns: int, monkeypatch: py
     assert all("7 running" in row and "0:00" not in row for row in rows)
 
 
+def test_names_of_tasks_have_colours_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each its own; what a line has after it, and lines of nobody, are as they are."""
+    on_terminal(monkeypatch)
+    progress = LiveProgress("nightly", ["load", "clean"])
+    with progress.console.capture() as drawn:
+        for line in ("load | a | b", "clean | [red]c", "who | d", "e"):
+            progress.show(line)
+    shown = drawn.get().splitlines()
+    assert [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shown] == ["load | a | b", "clean | [red]c", "who | d", "e"]
+    assert [line.startswith("\x1b[") for line in shown] == [True, True, False, False]
+    assert shown[0].split("load")[0] != shown[1].split("clean")[0]
+
+
 def test_a_pipe_gets_no_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Also where colours are forced, as in the kernels of notebooks."""
     monkeypatch.setenv("FORCE_COLOR", "1")

@@ -84,8 +84,8 @@ def test_the_demo_graph_runs_to_its_end() -> None:
     assert "task_id: sched_job_1     status:Not-scheduled" in done.out
     assert done.out[-2] == "Not scheduled, as there are no schedules yet: sched_job_1"
     assert succeeded.index("job_3") < succeeded.index("model_1") < succeeded.index("app_1")
-    assert "hello from job_1\n" in done.err
-    assert "100% of job_2\n" in done.err
+    assert "job_1 | hello from job_1\n" in done.err
+    assert "job_2 | 100% of job_2\n" in done.err
     assert "hello from the schedule" not in done.err, "it is not scheduled"
     app, model = services()
     assert asked(model.url, {"data": {"a": 1, "b": 2}}) == '{"result": 3}'

@@ -44,3 +44,7 @@ async def test_a_run_is_shown_as_its_workflow(client: httpx.AsyncClient) -> None
     assert "By function" not in overview
     assert "Started with" not in overview
     assert "RunWorkflow" not in listed
+    (node,) = run.nodes(label="load it")
+    told = (await client.get(f"/instances/{run.instance_id}/nodes/{node.id}")).text
+    assert '<span class="mono breaks">task</span>' in told
+    assert "<dd>task of the workflow nightly</dd>" in told

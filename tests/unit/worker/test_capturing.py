@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from dagorama import context
 from dagorama.calls.capture import Scope
 from dagorama.worker.logs.node_log import AttemptLog
 from tests.timing import WAIT_S
@@ -331,6 +332,20 @@ def test_names_stand_before_the_lines_of_nodes(capfd: pytest.CaptureFixture[str]
         assert nodes.collector.shown()[:2] == [("stdout", "a"), ("stdout", "b")]
     first, second = "[Class.function 313131] ", "[Class.function 323232] "
     assert capfd.readouterr().out == (f"of nobody\n{first}a\n{first}b\n{first}begun\n{second}other\n{second}bytes\n")
+
+
+def test_a_node_is_shown_under_a_name_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    """From when it says so, and in its worker's output alone: its log has the lines as they are."""
+
+    def work() -> None:
+        print("before")
+        context().show_as("load\x07")
+        print("after")
+
+    with captured(with_names=True) as nodes:
+        nodes.context(nodes.scope("1")).run(work)
+        assert nodes.collector.shown() == [("stdout", "before"), ("stdout", "after")]
+    assert capfd.readouterr().out == "[Class.function 313131] before\nload\\x07 | after\n"
 
 
 def test_a_terminal_that_has_gone_stops_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
