@@ -17,7 +17,9 @@ from dagorama.cli.bulk import NAMED_MAX, can_ask, takes_yes
 from dagorama.cli.choosing import parsed_since
 from dagorama.cli.options import HELP, check_is_text
 from dagorama.cli.tables import print_text
+from dagorama.errors import DagoramaError
 from dagorama.logging import printable
+from dagorama.workflows.staging.sweeping import sweep
 
 
 @click.command(context_settings=HELP)
@@ -50,7 +52,8 @@ def prune(
     INSTANCE is an id, at least four of the digits that it begins or ends with, or a key; options choose many: all that
     fit each of them, or --all. You are asked once, or say --yes. What runs stays: cancel it first (status 4). The
     broker removes by itself what it has kept for long enough: DAGORAMA_KEEP_COMPLETED, _FAILED and _CANCELLED say how
-    long that is.
+    long that is. Directories that the runs of workflows have on this machine (DAGORAMA_RUNS) go, too; other machines
+    remove theirs when the next run begins there.
     """
     for word in (*instances, definition, older_than):
         check_is_text(word)
@@ -64,6 +67,8 @@ def prune(
             for one in found:
                 one.delete()
         _report(statuses, dry_run=dry_run, as_json=as_json)
+        if not dry_run:
+            _sweep()
         return
     since = parsed_since(older_than, option="--older-than")
     age = None if since is None else max(timedelta(microseconds=1), datetime.now(UTC) - since)
@@ -75,6 +80,17 @@ def prune(
             return
         _ask(found_many)
     _report(remove(), dry_run=False, as_json=as_json)
+    _sweep()
+
+
+def _sweep() -> None:
+    """Remove the directories that removed runs of workflows have on this machine, and say so."""
+    try:
+        gone = len(sweep())
+    except DagoramaError:
+        return  # a worker will
+    if gone:
+        click.echo(f"removed the {'directory of a run' if gone == 1 else f'directories of {gone} runs'} here", err=True)
 
 
 def _ask(found: Sequence[InstanceStatus]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
 from time import monotonic, sleep
+from uuid import UUID
 
 from dagorama import broker_settings
 from dagorama.node_context import context
@@ -19,6 +20,7 @@ from dagorama.workflows.staging.leaving import check_outputs, saved
 from dagorama.workflows.staging.progress import Progress
 from dagorama.workflows.staging.runs import make_run_directory
 from dagorama.workflows.staging.steps import Output, Staging
+from dagorama.workflows.staging.sweeping import sweep_sometimes
 
 
 def run_job(command: Command, staging: Staging, here: TaskRun) -> tuple[str, ...]:
@@ -28,6 +30,7 @@ def run_job(command: Command, staging: Staging, here: TaskRun) -> tuple[str, ...
     at work with it.
     """
     directory = make_run_directory(here.run_id)
+    sweep_sometimes(UUID(here.run_id))
     parameters = here.info.parameters if isinstance(here.info.parameters, JobsParameters) else JobsParameters()
     check = _in_time(here.task, "bring its inputs")
     with directory.folder(staging.folder, make=True):

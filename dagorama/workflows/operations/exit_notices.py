@@ -12,8 +12,8 @@ from dagorama.ended import EndedInstance
 from dagorama.hooks import HookSettings, post
 from dagorama.workflows.events import publish
 from dagorama.workflows.operations.execution import STATUS_OF
-from dagorama.workflows.operations.folders import remove_tree
 from dagorama.workflows.staging.runs import run_path
+from dagorama.workflows.staging.sweeping import remove_tree
 
 #: The variable of workers with the secret that webhooks of exit notices are signed with.
 SECRET_SETTING = "DAGORAMA_NOTICE_SECRET"

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,6 +18,7 @@ from pathlib import Path
 from dagorama.workflows.configuration import SHARED_VARIABLE, SharedDirectory
 from dagorama.workflows.problems import TaskFailed
 from dagorama.workflows.staging.runs import run_path, runs_root
+from dagorama.workflows.staging.sweeping import remove_tree
 
 #: The folder of claims, beside those of runs.
 _CLAIMS = "claims"
@@ -114,18 +114,6 @@ class TaskFolders:
         unfinished.chmod(0o755)  # to be renamed
         unfinished.rename(copy)
         copy.chmod(0o555)
-
-
-def remove_tree(path: Path) -> None:
-    """Remove a folder and what is in it, be it read-only; a no-op where there is none. A link is not followed."""
-    if path.is_symlink():
-        path.unlink()
-        return
-    with suppress(OSError):
-        # By descriptors: a program of the run that goes on may put a link to a folder of others where one was.
-        for _, _, _, folder in os.fwalk(path):
-            os.fchmod(folder, 0o700)
-    shutil.rmtree(path, ignore_errors=True)
 
 
 def _state_of(folder: Path) -> dict[str, object]:

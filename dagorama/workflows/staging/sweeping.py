@@ -1,0 +1,108 @@
+"""Removes the directories of runs that the broker has removed: by retention, `prune` or `delete`.
+
+A broker keeps word of each instance that it has removed, for a year. Nothing but that word (`InstancePruned`) removes a
+directory: one of a run that runs or is kept, one of another broker, and one that a broker which is away is asked about
+stay as they are.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from uuid import UUID
+
+from dagorama import DagoramaError, InstancePruned, UnknownId, attach
+from dagorama.logging import get_logger
+from dagorama.settings import should_run_inline
+from dagorama.workflows.staging.runs import runs_root
+
+#: The workers of a machine look for such directories no more often than this many seconds, at so many of them.
+SWEEP_S, LOOKED_AT_MAX = 600.0, 1000
+#: The file in the root whose time says when that was done last. Who does it has it locked.
+MARK = ".swept"
+
+
+def sweep(root: Path | None = None) -> list[UUID]:
+    """Remove the directories of runs below a root that the broker has removed, and return the ids of these.
+
+    Without `root` it is that of this machine. Of more than 1,000 directories that many are looked at, drawn at random.
+    Raises `BrokerUnavailable`, and `BrokerRefused` where the broker does not answer such questions.
+    """
+    found = _runs_in(runs_root() if root is None else root)
+    gone = []
+    for path, run in random.sample(found, min(len(found), LOOKED_AT_MAX)):
+        try:
+            attach(run).refresh()
+        except InstancePruned:
+            remove_tree(path)
+            gone.append(run)
+        except UnknownId:
+            pass  # of another broker, or of one that was begun anew
+    return gone
+
+
+def sweep_sometimes(but: UUID) -> None:
+    """Have `sweep` done in the background, unless it was lately, or there is no directory but that of one run."""
+    root = runs_root()
+    if should_run_inline() or _was_swept(root) or all(run == but for _, run in _runs_in(root)):
+        return
+    Thread(target=_sweep_if_due, args=(root,), name="dagorama-sweep", daemon=True).start()
+
+
+def _was_swept(root: Path) -> bool:
+    try:
+        # A clock that was wrong may have left a time to come.
+        return abs(time.time() - (root / MARK).stat().st_mtime) < SWEEP_S
+    except OSError:
+        return False
+
+
+def _sweep_if_due(root: Path) -> None:
+    try:
+        descriptor = os.open(root / MARK, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return  # nothing can be written there, so nothing can be removed
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        gone = sweep(root)
+        os.utime(descriptor)
+    except DagoramaError as error:
+        get_logger().debug("directories of removed runs were not looked for: %s", error)
+        os.utime(descriptor, (0, 0))  # the next job tries again
+        return
+    except OSError:
+        return  # another process is at it
+    finally:
+        os.close(descriptor)
+    if gone:
+        get_logger().info("removed the directories of %d runs that the broker has removed", len(gone))
+
+
+def _runs_in(root: Path) -> list[tuple[Path, UUID]]:
+    """Return the directories in a root that are named as those of runs are, with the ids of these."""
+    found = []
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(root) as entries:
+        for entry in entries:
+            with suppress(ValueError):
+                run = UUID(entry.name)
+                if str(run) == entry.name and entry.is_dir(follow_symlinks=False):
+                    found.append((root / entry.name, run))
+    return found
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder and what is in it, be it read-only; a no-op where there is none. A link is not followed."""
+    if path.is_symlink():
+        path.unlink()
+        return
+    with suppress(OSError):
+        # By descriptors: a program of the run that goes on may put a link to a folder of others where one was.
+        for _, _, _, folder in os.fwalk(path):
+            os.fchmod(folder, 0o700)
+    shutil.rmtree(path, ignore_errors=True)
