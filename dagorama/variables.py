@@ -29,6 +29,7 @@ KNOWN = frozenset(
         "INLINE_MAX",
         "INPUTS",
         "INSECURE",
+        "INSTANCE_BYTES_MAX",
         "INSTANCE_NODES_MAX",
         "JOBS",
         "JOB_GRACE_S",

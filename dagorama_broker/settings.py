@@ -114,6 +114,7 @@ def from_environment(environ: Mapping[str, str] = os.environ, *, storage: str | 
             ),
             call_nodes_max=_bound(environ, "DAGORAMA_CALL_NODES_MAX", _DEFAULTS.call_nodes_max),
             instance_nodes_max=_bound(environ, "DAGORAMA_INSTANCE_NODES_MAX", _DEFAULTS.instance_nodes_max),
+            instance_bytes_max=_bound(environ, "DAGORAMA_INSTANCE_BYTES_MAX", _DEFAULTS.instance_bytes_max),
             reconnect_grace_s=_number(environ, "DAGORAMA_RECONNECT_GRACE_S", _DEFAULTS.reconnect_grace_s),
             keep=Keep(
                 _kept_s(environ, "DAGORAMA_KEEP_COMPLETED", _DEFAULTS.keep.completed_s),

@@ -30,6 +30,7 @@ def told_settings(
         "DAGORAMA_DELIVERIES_MAX": str(scheduler.deliveries_max),
         "DAGORAMA_CALL_NODES_MAX": f"{scheduler.call_nodes_max:.0f}",
         "DAGORAMA_INSTANCE_NODES_MAX": f"{scheduler.instance_nodes_max:.0f}",
+        "DAGORAMA_INSTANCE_BYTES_MAX": f"{scheduler.instance_bytes_max:.0f}",
         "DAGORAMA_RECONNECT_GRACE_S": f"{scheduler.reconnect_grace_s:g}",
         "DAGORAMA_LOG_STORE_BYTES_MAX": "" if log_bytes is None else str(log_bytes),
         "DAGORAMA_KEEP_COMPLETED": show_kept(scheduler.keep.completed_s),

@@ -48,8 +48,8 @@ class SubmitNodes(Command):
     """Make an instance, where the id is new, and nodes in it. Repeating it is a no-op.
 
     With a `start`, nothing is made where another instance was started under the key: `known`, where that has left
-    memory. Raises `ConflictingNode`, `DuplicateCall`, `UnknownDependency`, `ConflictingKey`, `TooManyCalls` or
-    `TooManyNodes`.
+    memory. Raises `ConflictingNode`, `DuplicateCall`, `UnknownDependency`, `ConflictingKey`, `TooManyCalls`,
+    `TooManyNodes` or `TooManyBytes`.
     """
 
     instance_id: InstanceId

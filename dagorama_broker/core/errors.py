@@ -16,6 +16,7 @@ CoreError
 │   ├── DuplicateCall       same id twice in one request
 │   ├── TooManyCalls        one function, or one request, makes more than the broker allows
 │   ├── TooManyNodes        the same of an instance
+│   ├── TooManyBytes        the large values of an instance would come to more than the broker allows
 │   ├── UnknownDependency   depends on what does not exist before it (so also: a cycle)
 │   └── UnknownWorker
 ├── IllegalMove             the core is at fault
@@ -208,6 +209,26 @@ class TooManyNodes(Refused):
             f"{_makes(maker, count, function)}, and instance {show_id(instance_id)} has {before} already; an instance "
             f"may have {most:.0f} (DAGORAMA_INSTANCE_NODES_MAX of the broker). Start instances of their own for a part "
             "of the work, or give each node more to do, or raise the setting"
+        )
+
+
+class TooManyBytes(Refused):
+    """The large values of an instance would come to more bytes than the broker is set to allow."""
+
+    def __init__(self, *, instance_id: bytes, before: int, digest: bytes, size: int, most: float, place: str) -> None:
+        """Take the value that is too much, and the place that it has: "the result of f", for one."""
+        self.instance_id = instance_id
+        self.before = before
+        self.digest = digest
+        self.size = size
+        self.most = most
+        self.place = place
+        super().__init__(
+            f"a large value in {place} has {size} bytes (SHA-256 {digest.hex()}), and those of instance "
+            f"{show_id(instance_id)} come to {before} already; they may come to {most:.0f} bytes "
+            "(DAGORAMA_INSTANCE_BYTES_MAX of the broker), each counted once. Start instances of their own for a part "
+            "of the work, or keep the data in a file or a store that all workers reach and pass its name, or raise the "
+            "setting"
         )
 
 

@@ -89,6 +89,7 @@ class InstanceFinished:
     ends: int = 0  #: how often it has ended by now, if it has hooks
     lived_s: float = 0.0  #: lived time at its end, see `core.model.keeping`
     kept_until: float | None = None  #: lived time until which its own option keeps it; None: as the broker is set
+    held_bytes: int = 0  #: of the large values that it refers to, each counted once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from math import isclose
 from dagorama_broker.core.containers.lines import Line
 from dagorama_broker.core.errors import BrokenInvariant
 from dagorama_broker.core.model.entities import Instance, Lane, Limit, Node, View, Worker
+from dagorama_broker.core.model.references import stored_references
 from dagorama_broker.core.model.states import ACTIVE, LIVE, UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.model.values import Park
 from dagorama_broker.core.ready.limits import limits_of
@@ -73,7 +74,14 @@ def _check_instance(scheduler: Scheduler, instance: Instance) -> None:
     counts = {state: count for state, count in instance.counts.items() if count}
     agrees = counts == actual if instance.whole else all(counts.get(state, 0) >= actual[state] for state in actual)
     _require(agrees, "an instance counts its nodes by state", instance=instance, counts=counts, actual=actual)
-    if not instance.whole:
+    if instance.whole:
+        held = _held(instance)
+        _require(instance.held == held.keys(), "an instance knows its values", instance=instance, held=held)
+        total, known = sum(held.values()), instance.held_bytes
+        _require(
+            known == total, "an instance counts the bytes of its values", instance=instance, count=known, actual=total
+        )
+    else:
         states = [state for state, count in counts.items() if count]
     failed = any(state in UNSUCCESSFUL for state in states)
     _require(instance.failed == failed, "an instance knows whether a node failed", instance=instance, actual=failed)
@@ -84,6 +92,15 @@ def _check_instance(scheduler: Scheduler, instance: Instance) -> None:
         _require(at is not None or not live, "an instance that may not run for long is watched", instance=instance)
     if live:
         _require(instance.state is InstanceState.RUNNING, "an instance with live nodes runs", instance=instance)
+
+
+def _held(instance: Instance) -> dict[bytes, int]:
+    payloads = [hook.arguments for hook in instance.hooks]
+    payloads += [hook.function.definition_arguments for hook in instance.hooks]
+    for node in instance.nodes.values():
+        payloads += (node.arguments, node.function.spec.definition_arguments, node.payload or b"")
+        payloads += [attempt.failure.exception for attempt in node.failures or ()]
+    return {digest: size for payload in payloads for digest, size in stored_references(payload)}
 
 
 def _check_node(scheduler: Scheduler, node: Node) -> None:

@@ -21,6 +21,7 @@ from dagorama_broker.core.commands import (
     Command,
     CompleteNodes,
     GrantWork,
+    NodeResult,
     PruneInstances,
     RerunNode,
     RetryInstance,
@@ -28,6 +29,7 @@ from dagorama_broker.core.commands import (
     Tick,
 )
 from dagorama_broker.core.errors import Refused
+from dagorama_broker.core.model.references import refers
 from dagorama_broker.core.model.stored import EndedInstance
 from dagorama_broker.core.model.values import InstanceId, NodeId, Rng
 from dagorama_broker.core.scheduler import Scheduler
@@ -97,6 +99,15 @@ def _find_no_wait(node_id: NodeId) -> StoreWait | None:
 async def _find_no_values(digests: Iterable[bytes]) -> dict[bytes, int]:
     """Find nothing, where there is no store of values."""
     return {}
+
+
+def _large_completions(command: CompleteNodes) -> list[NodeResult]:
+    """Return those of a worker's completions that refer to large values."""
+    return [
+        NodeResult(node_id=node_id, token=token, payload=payload)
+        for node_id, token, payload, *_ in command.completions
+        if refers(payload)
+    ]
 
 
 class Host:
@@ -292,7 +303,7 @@ class Host:
         """Take the results of a worker like `apply`; fetches what they refer to first, if it is not in memory."""
         if self.scheduler.graph.partial:
             worker = self.scheduler.workers.get(command.worker_id)
-            for result in command.results:
+            for result in (*command.results, *_large_completions(command)):
                 node = worker.leases.get(result.token) if worker else None
                 if node is not None and not node.instance.whole:
                     await bring_back_referred(self, node.instance, result)

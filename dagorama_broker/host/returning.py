@@ -17,6 +17,7 @@ from dagorama_broker.core.graph.restoring import Restoring
 from dagorama_broker.core.graph.submitting import check_repeated
 from dagorama_broker.core.model.entities import Instance
 from dagorama_broker.core.model.keeping import told_by
+from dagorama_broker.core.model.references import referring, stored_references
 from dagorama_broker.core.model.stored import StoredInstance, StoredNode
 from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId
 from dagorama_broker.core.scheduler import Scheduler
@@ -66,11 +67,13 @@ async def bring_back(host: _Reads, command: SubmitNodes) -> SubmitNodes | None:
         calls = await _new_calls(host, instance_id, command.calls)
         referred = [dependency_id for call in calls for dependency_id in call.dependency_ids]
         rows = await _read_values(host, instance_id, instance, referred)
+        head = stored or _head_of(instance)
+        held = await _find_held(host, head.seq, _payloads_of(calls))
         if instances.get(instance_id) is instance:
             break
     if not calls:
         return None
-    _restore(host, stored or _head_of(instance), rows)
+    _restore(host, replace(head, held=held), rows)
     return replace(command, calls=calls)
 
 
@@ -136,13 +139,35 @@ async def _prepare(host: _Reads, restoring: Restoring, command: RetryInstance | 
 
 
 async def bring_back_referred(host: _Reads, instance: Instance, result: NodeResult) -> None:
-    """Restore what a result of a node refers to that had ended before its instance was restored."""
+    """Restore the nodes that a result of a node refers to and that had ended before its instance was restored.
+
+    Also note the large values in it that the instance had before.
+    """
     made = {call.node_id for call in result.children}
     referred = [*result.promise_ids, *(() if result.alias_id is None else (result.alias_id,))]
     referred += [dependency_id for call in result.children for dependency_id in call.dependency_ids]
     rows = await _read_values(host, instance.id, instance, [id for id in referred if id not in made])
-    if rows and host.scheduler.instances.get(instance.id) is instance:
-        _restore(host, _head_of(instance), rows)
+    payloads = [result.payload or b"", *_payloads_of(result.children)]
+    if result.failure is not None:
+        payloads.append(result.failure.exception)
+    held = await _find_held(host, instance.seq, payloads)
+    if (rows or held) and host.scheduler.instances.get(instance.id) is instance:
+        _restore(host, replace(_head_of(instance), held=held), rows)
+
+
+def _payloads_of(calls: Sequence[NewCall]) -> list[bytes]:
+    functions = {id(call.function): call.function for call in calls}  # few, and slow to hash
+    return [
+        *(call.arguments for call in calls),
+        *(function.definition_arguments for function in functions.values()),
+    ]
+
+
+async def _find_held(host: _Reads, instance_seq: int, payloads: Sequence[bytes]) -> set[bytes]:
+    """Return the values that some payloads refer to, and the journal knows that the instance does."""
+    found = referring(payloads)
+    digests = {reference.digest for place in found for reference in stored_references(payloads[place])}
+    return await host.read(host.journal.find_held, instance_seq, list(digests)) if digests else set()
 
 
 def _restore(host: _Reads, stored: StoredInstance, rows: list[StoredNode]) -> None:

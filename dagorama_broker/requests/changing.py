@@ -77,7 +77,7 @@ class Changing(LookingAtLimits):
 
         Return the other instance that was started under the key of the options, None where there is none. Raises
         `MalformedRequest`, `MissingValues`, `ConflictingNode`, `DuplicateCall`, `UnknownDependency`, `ConflictingKey`,
-        `TooManyCalls` or `TooManyNodes`.
+        `TooManyCalls`, `TooManyNodes` or `TooManyBytes`.
         """
         check_name("definition", definition)
         check_hooks(hooks)

@@ -21,6 +21,7 @@ CODES: dict[type[Exception], str] = {
     errors.DuplicateCall: "INVALID_ARGUMENT",
     errors.TooManyCalls: "INVALID_ARGUMENT",
     errors.TooManyNodes: "FAILED_PRECONDITION",
+    errors.TooManyBytes: "FAILED_PRECONDITION",
     errors.UnknownDependency: "INVALID_ARGUMENT",
     ExpiredCursor: "OUT_OF_RANGE",
     MalformedRequest: "INVALID_ARGUMENT",

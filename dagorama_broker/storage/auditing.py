@@ -1,16 +1,31 @@
-"""Auditing a journal: the uses of values as it has written them, and as its payloads have them."""
+"""Auditing a journal: the uses of values, and their bytes, as it has written them, and as its payloads have them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from dagorama_broker.core.model.states import InstanceState
 from dagorama_broker.core.model.stored import InstanceSummary, ValueUse
 from dagorama_broker.storage.journal import Journal
 from dagorama_broker.storage.uses import uses_of_hooks, uses_of_node
 
 #: So many rows are read at once.
 _AT_ONCE = 1_000
+
+
+class HeldFault(NamedTuple):
+    """A number of bytes that is written of an instance which has ended, and that its uses do not come to."""
+
+    instance_seq: int
+    written_bytes: int
+    counted_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"of the large values of instance {self.instance_seq}, {self.written_bytes} bytes are written, and they "
+            f"come to {self.counted_bytes}"
+        )
 
 
 class UseFault(NamedTuple):
@@ -25,13 +40,19 @@ class UseFault(NamedTuple):
         return f"the use of value {digest.hex()} by the {part} of node {node} of instance {instance} {told}"
 
 
-def audit_uses(journal: Journal) -> Iterator[UseFault]:
-    """Yield each use of a value that is not written as the payloads have it. One instance at a time is in memory."""
+def audit_uses(journal: Journal) -> Iterator[UseFault | HeldFault]:
+    """Yield each use of a value, and each sum of their bytes, that is not written as the payloads have it.
+
+    One instance at a time is in memory.
+    """
     known = set()
     for instance in _instances(journal):
         known.add(instance.seq)
         counted, written = _counted(journal, instance), set(_written(journal, instance.seq))
         yield from (UseFault(use, is_written=use in written) for use in sorted(counted ^ written))
+        held_bytes = sum({use.digest: use.size for use in counted}.values())
+        if instance.held_bytes != held_bytes and instance.state is not InstanceState.RUNNING:
+            yield HeldFault(instance.seq, instance.held_bytes, held_bytes)
     for use in list_all_uses(journal):
         if use.instance_seq not in known:
             yield UseFault(use, is_written=True)

@@ -67,6 +67,7 @@ class InstanceRow(NamedTuple):
     keep: str | None = None  #: JSON list of seconds; None: as the broker is set
     ended_on: float | None = None  #: None: it runs
     kept_until: float | None = None
+    held_bytes: int = 0  #: 0: it runs, or has none
 
 
 class TombstoneRow(NamedTuple):
@@ -337,8 +338,9 @@ def _fold_one(batch: Batch, event: e.DurableEvent, workers: Mapping[str, int]) -
             _put_instance(batch, event.instance, RUNNING, None)
         case e.InstanceFinished():
             _put_instance(batch, event.instance, str(event.state.value), event.at, event.counts, event.ends or None)
-            kept = batch.instances[event.instance.seq]
-            batch.instances[event.instance.seq] = kept._replace(ended_on=event.lived_s, kept_until=event.kept_until)
+            batch.instances[event.instance.seq] = batch.instances[event.instance.seq]._replace(
+                ended_on=event.lived_s, kept_until=event.kept_until, held_bytes=event.held_bytes
+            )
         case e.InstancesPruned():
             batch.pruned += [_tombstone_row(ended, event) for ended in event.instances]
         case e.LifeNoted():

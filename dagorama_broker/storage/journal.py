@@ -181,6 +181,10 @@ class Journal(Protocol):
         """Return up to `limit` uses of values after that one, in order; None: from the first."""
         ...
 
+    def find_held(self, instance_seq: int, digests: Sequence[bytes]) -> set[bytes]:
+        """Return the values, among these, that payloads of an instance refer to."""
+        ...
+
     # Of retention. Lived time is that of `core.model.keeping`.
 
     def find_due(self, cutoffs: Mapping[InstanceState, float], *, lived_s: float, limit: int) -> list[EndedInstance]:

@@ -193,12 +193,14 @@ class MemoryJournal:
                 case e.InstanceReopened():
                     record = self._by_id[event.instance.id]
                     record.state, record.finished_at = InstanceState.RUNNING, 0.0
+                    record.held_bytes = 0
                     self._running[record.seq] = record
                 case e.InstanceFinished():
                     record = self._running.pop(event.instance.seq)
                     record.state, record.finished_at = event.state, event.at
                     record.ends = event.ends
                     record.ended_on, record.kept_until = event.lived_s, event.kept_until
+                    record.held_bytes = event.held_bytes
                     self._ends.add(record.ended())
                 case e.InstancesPruned():
                     self._prune(event)
@@ -508,6 +510,10 @@ class MemoryJournal:
         """Return uses of values in order."""
         return self._uses.list(after, limit)
 
+    def find_held(self, instance_seq: int, digests: Sequence[bytes]) -> set[bytes]:
+        """Return the values, among these, that payloads of an instance refer to."""
+        return self._uses.held(instance_seq, digests)
+
     def close(self) -> None:
         """Do nothing: there is nothing to let go."""
 
@@ -566,6 +572,7 @@ class _Record:
         "ends",
         "finished_at",
         "group",
+        "held_bytes",
         "hooks",
         "id",
         "ids",
@@ -596,6 +603,7 @@ class _Record:
         self.keep = instance.keep
         self.ended_on = 0.0
         self.kept_until: float | None = None
+        self.held_bytes = 0
         self.ends = 0
         self.control = control
         self.request: Request | None = None
@@ -928,6 +936,7 @@ class _Record:
             started_by=self.started_by,
             keep=self.keep,
             pauses=self.pauses,
+            held_bytes=self.held_bytes,
             nodes=[self.node(row) for row in range(len(self.seqs))] if with_nodes else [],
         )
 
@@ -977,6 +986,7 @@ class _Record:
             tags=self.tags,
             started_by=self.started_by,
             pauses=self.pauses,
+            held_bytes=self.held_bytes,
         )
 
     def _move(self, node: Node, state: NodeState, at: float) -> int:

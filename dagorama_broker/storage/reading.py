@@ -44,7 +44,7 @@ from dagorama_broker.storage.selecting import find_instances, find_nodes
 
 _INSTANCES = """
 SELECT seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, body, tags, ends, share_group,
-       priority, paused, running_max, started_by, keep
+       priority, paused, running_max, started_by, keep, held_bytes
 FROM instances"""
 
 #: Through a partial index, so that opening does not slow down as finished instances pile up.
@@ -139,7 +139,25 @@ _Text = str | None
 _Time = float | None
 _Number = int | None
 _InstanceColumns = tuple[
-    int, bytes, str, str, float, _Time, _Time, _Text, _Text, _Text, _Text, _Number, str, int, int, int, _Text, _Text
+    int,
+    bytes,
+    str,
+    str,
+    float,
+    _Time,
+    _Time,
+    _Text,
+    _Text,
+    _Text,
+    _Text,
+    _Number,
+    str,
+    int,
+    int,
+    int,
+    _Text,
+    _Text,
+    int,
 ]
 _InstanceRow = tuple[_InstanceColumns, tuple[Pause, ...]]
 
@@ -276,7 +294,7 @@ class Reader:
         seq, id, definition, state, created_at, finished_at, deadline_at, _, key, body, tags, ends, group, *more = (
             columns
         )
-        *control, started_by, keep = more
+        *control, started_by, keep, held_bytes = more
         return StoredInstance(
             seq=seq,
             id=InstanceId(id),
@@ -296,6 +314,7 @@ class Reader:
             started_by=str(started_by or ""),
             keep=Keep(*json.loads(str(keep))) if keep else None,
             pauses=pauses,
+            held_bytes=cast(int, held_bytes),
             nodes=self._nodes("WHERE calls.instance = ? ORDER BY calls.seq", seq) if with_nodes else [],
         )
 
@@ -321,7 +340,7 @@ class Reader:
         seq, id, definition, state, created_at, finished_at, deadline_at, counts, key, _, tags, _, group, *more = (
             columns
         )
-        *control, started_by, _ = more
+        *control, started_by, _, held_bytes = more
         known: Iterable[tuple[str, int]]
         if counts is not None:
             known = json.loads(counts).items()
@@ -343,6 +362,7 @@ class Reader:
             tags=_tags(tags),
             started_by=str(started_by or ""),
             pauses=pauses,
+            held_bytes=cast(int, held_bytes),
         )
 
     def actions_on(self, instance_id: InstanceId, after_seq: int, limit: int) -> list[StoredAction]:
@@ -470,6 +490,12 @@ class Reader:
             rows = self._connection.execute(f"SELECT DISTINCT digest FROM value_uses WHERE digest IN ({wanted})", some)
             found.update([digest for (digest,) in rows])
         return found
+
+    def held(self, instance: int, digests: Sequence[bytes]) -> set[bytes]:
+        """Return the values, among these, that payloads of an instance refer to."""
+        find = "SELECT 1 FROM value_uses WHERE digest = ? AND instance = ? LIMIT 1"
+        execute = self._connection.execute
+        return {digest for digest in digests if execute(find, (digest, instance)).fetchone()}
 
     def uses(self, after: ValueUse | None, limit: int) -> list[ValueUse]:
         """Return uses of values after one, in order."""

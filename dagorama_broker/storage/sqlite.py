@@ -450,6 +450,11 @@ class SqliteJournal:
         with self._reading() as reader:
             return reader.uses(after, limit)
 
+    def find_held(self, instance_seq: int, digests: Sequence[bytes]) -> set[bytes]:
+        """Return values that an instance refers to, see `Journal.find_held`."""
+        with self._reading() as reader:
+            return reader.held(instance_seq, digests)
+
     def find_due(self, cutoffs: Mapping[InstanceState, float], *, lived_s: float, limit: int) -> list[EndedInstance]:
         """Return instances that are due, see `Journal.find_due`."""
         with self._using() as connection:
@@ -643,7 +648,7 @@ _INSTANCES = RowWriter(
     InstanceRow._fields,
     "ON CONFLICT (seq) DO UPDATE SET state = excluded.state, finished_at = excluded.finished_at,"
     " counts = excluded.counts, ends = coalesce(excluded.ends, ends), ended_on = excluded.ended_on,"
-    " kept_until = excluded.kept_until",
+    " kept_until = excluded.kept_until, held_bytes = excluded.held_bytes",
 )
 _TAGS = RowWriter("tags", TagRow._fields)
 _LIMITS = RowWriter(

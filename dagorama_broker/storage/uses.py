@@ -107,6 +107,11 @@ class UsesInMemory:
         """Return the values, among these, that have uses."""
         return {digest for digest in digests if digest in self._of_value}
 
+    def held(self, instance: int, digests: Iterable[bytes]) -> set[bytes]:
+        """Return the values, among these, that an instance uses."""
+        of_value = self._of_value
+        return {digest for digest in digests if any(use.instance_seq == instance for use in of_value.get(digest, ()))}
+
     def list(self, after: ValueUse | None, limit: int) -> list[ValueUse]:
         """Return up to `limit` uses after one, in order."""
         uses = sorted(chain(*self._of_value.values()))

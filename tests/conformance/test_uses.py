@@ -10,9 +10,10 @@ from pathlib import Path
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Function, Instance, Node
 from dagorama_broker.core.model.references import MARK, Reference, write_references
+from dagorama_broker.core.model.states import InstanceState
 from dagorama_broker.core.model.stored import ValueUse
 from dagorama_broker.core.model.values import FailedAttempt, Failure, HookCall
-from dagorama_broker.storage.auditing import UseFault, audit_uses
+from dagorama_broker.storage.auditing import HeldFault, UseFault, audit_uses
 from dagorama_broker.storage.journal import Journal
 from dagorama_broker.storage.sqlite import SqliteJournal
 from dagorama_broker.storage.uses import recount_uses
@@ -161,6 +162,45 @@ def test_nodes_that_are_removed_use_nothing(storage: Storage) -> None:
     )
     storage.journal.commit([e.InstanceReopened(instance=instance), e.NodesRemoved(instance=instance, nodes=[nodes[1]])])
     assert uses(storage.journal) == [(1, 1, "arguments", "a")]
+
+
+def test_an_instance_that_has_ended_tells_what_it_holds(storage: Storage) -> None:
+    """The bytes of its large values are stored with its end, and are there no more when it goes on."""
+    graph = Graph()
+    instance, nodes = make(storage, graph, [referring("a", "b"), referring("a")])
+    others, _ = make(storage, graph, [referring("c")])
+    storage.journal.commit([e.NodeCompleted(node=node, payload=b"plain", at=5.0) for node in nodes])
+    held_bytes = reference("a").size + reference("b").size
+    end = e.InstanceFinished(instance=instance, state=InstanceState.COMPLETED, at=5.0, held_bytes=held_bytes)
+    storage.journal.commit([end])
+    storage.reopen()
+    assert told(storage.journal, instance) == (held_bytes, held_bytes)
+    assert told(storage.journal, others) == (0, 0)
+    digests = {reference(name).digest: name for name in "abcd"}
+    for seq, names in ((instance.seq, "ab"), (others.seq, "c"), (7, "")):
+        assert {digests[digest] for digest in storage.journal.find_held(seq, list(digests))} == set(names)
+    storage.journal.commit([e.InstanceReopened(instance=instance)])
+    assert told(storage.journal, instance) == (0, 0)
+
+
+def told(journal: Journal, instance: Instance) -> tuple[int, int]:
+    """Give the bytes that a journal tells of an instance; see that a check has nothing against them."""
+    head, summary = journal.find_head(instance.id), journal.summarize_instance(instance.id)
+    assert head is not None
+    assert summary is not None
+    assert list(audit_uses(journal)) == []
+    return head.held_bytes, summary.held_bytes
+
+
+def test_an_audit_finds_bytes_that_are_not_as_they_are_written(storage: Storage) -> None:
+    """Whatever was stored when the instance ended, its payloads are counted anew."""
+    graph = Graph()
+    instance, _ = make(storage, graph, [referring("a")])
+    storage.journal.commit([e.InstanceFinished(instance=instance, state=InstanceState.FAILED, at=5.0, held_bytes=7)])
+    size = reference("a").size
+    faults = list(audit_uses(storage.journal))
+    assert faults == [HeldFault(1, 7, size)]
+    assert str(faults[0]) == f"of the large values of instance 1, 7 bytes are written, and they come to {size}"
 
 
 def test_bytes_that_only_begin_like_references_use_nothing(storage: Storage) -> None:

@@ -21,7 +21,7 @@ from dagorama.client.status import (
 from dagorama.why import Reason
 from dagorama.wishes import Done
 from dagorama_broker.core.model.references import REFERENCES_MAX
-from dagorama_broker.core.settings import CALL_NODES_MAX, INSTANCE_NODES_MAX
+from dagorama_broker.core.settings import CALL_NODES_MAX, INSTANCE_BYTES_MAX, INSTANCE_NODES_MAX
 from dagorama_broker.core.why import Kind
 from dagorama_broker.requests import checks, logs
 from dagorama_broker.requests.session import ANSWERS_MAX
@@ -118,6 +118,7 @@ def test_bounds_are_those_of_the_broker() -> None:
         checks.MESSAGE_BYTES_MAX,
         CALL_NODES_MAX,
         INSTANCE_NODES_MAX,
+        INSTANCE_BYTES_MAX,
         checks.NAME_BYTES_MAX,
         checks.GROUP_LENGTH_MAX,
         checks.LIMIT_KEY_BYTES_MAX,

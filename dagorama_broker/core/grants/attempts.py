@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import islice
 from math import inf
 from typing import cast
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core import events as e
-from dagorama_broker.core.errors import Refused, TooManyCalls, TooManyNodes, UnknownDependency
+from dagorama_broker.core.errors import Refused, TooManyBytes, TooManyCalls, TooManyNodes, UnknownDependency
 from dagorama_broker.core.grants.dispatch import Dispatcher
 from dagorama_broker.core.graph.graph import Graph, cut_short, remember
 from dagorama_broker.core.graph.submitting import build_nodes, texts_of
 from dagorama_broker.core.model.entities import Node, Worker
+from dagorama_broker.core.model.references import ABOVE_MARK, refers
 from dagorama_broker.core.model.states import TERMINAL, NodeState
 from dagorama_broker.core.model.values import (
     CUT_OFF,
@@ -64,7 +66,11 @@ class Attempts:
                 ended_at = written_at - waited_s if 0 < waited_s < inf else written_at  # as `_ended_at`, without calls
                 if ended_at < leased_at:
                     ended_at = leased_at
-                self._complete_plainly(node, payload, (name, leased_at, ended_at, duration_s), now)
+                if payload < ABOVE_MARK and refers(payload):
+                    large = c.NodeResult(node_id=node_id, token=token, payload=payload, duration_s=duration_s)
+                    self._complete_node(node, worker, large, ended_at, now)
+                else:
+                    self._complete_plainly(node, payload, (name, leased_at, ended_at, duration_s), now)
         for result in command.results:
             node = self._end_attempt(worker, result.node_id, result.token, result.duration_s, now)
             if node is None:
@@ -73,7 +79,7 @@ class Attempts:
                 self._complete_node(node, worker, result, _ended_at(node, result.waited_s, written_at), now)
             else:
                 ended_at = _ended_at(node, result.waited_s, written_at)
-                self.fail(node, worker, result.failure, now, result.duration_s, ended_at)
+                self.fail(node, worker, self._kept(node, result.failure), now, result.duration_s, ended_at)
 
     def _end_attempt(self, worker: Worker, node_id: NodeId, token: int, duration_s: float, now: float) -> Node | None:
         """End the lease that a result names and return its node; None, and a refusal, where it is not live."""
@@ -99,22 +105,34 @@ class Attempts:
     def _complete_node(self, node: Node, worker: Worker, result: c.NodeResult, ended_at: float, now: float) -> None:
         children: dict[NodeId, Node] = {}
         promises: tuple[Node, ...] = ()
-        if result.children or result.promise_ids or result.alias_id is not None:
-            # All is built and looked up before any of it is added, so a fault leaves no trace: expansion is atomic.
-            try:
-                self._graph.bounds.check(node.instance, result.children, node)
-                children = build_nodes(self._graph, node.instance, result.children, parent=node, now=now)
+        bounds, instance = self._graph.bounds, node.instance
+        # All is built and looked up before any of it is added, so a fault leaves no trace: expansion is atomic.
+        try:
+            if result.children or result.promise_ids or result.alias_id is not None:
+                bounds.check(instance, result.children, node)
+                children = build_nodes(self._graph, instance, result.children, parent=node, now=now)
                 promises = self._promised(node, result, children)
-            except Refused as refusal:
-                failure = Failure(type="InvalidExpansion", message=_say_invalid(refusal), permanent=True)
-                self.fail(node, worker, failure, now, result.duration_s, ended_at)
-                return
-            self._graph.add_nodes(node.instance, children, now, *texts_of(result.children))
+            bounds.take_values(instance, children.values(), maker=node, result=result.payload or b"")
+        except Refused as refusal:
+            kind = "TooManyBytes" if isinstance(refusal, TooManyBytes) else "InvalidExpansion"
+            failure = Failure(type=kind, message=_say_invalid(refusal), permanent=True)
+            self.fail(node, worker, failure, now, result.duration_s, ended_at)
+            return
+        self._graph.add_nodes(instance, children, now, *texts_of(result.children))
         run = (worker.name, node.leased_at, ended_at, result.duration_s)
         if promises:
             self._join(node, (result.payload or b"") if result.alias_id is None else None, promises, run, now)
         else:
             self._complete_plainly(node, result.payload or b"", run, now)  # None would stand for an alias
+
+    def _kept(self, node: Node, failure: Failure) -> Failure:
+        """Count the large values of an exception; return the failure without it where they are too much."""
+        try:
+            self._graph.bounds.take_values(node.instance, (), maker=node, result=failure.exception)
+        except TooManyBytes as refusal:
+            traceback = f"{failure.traceback.rstrip()}\nThe exception itself is not kept: {refusal}\n".lstrip()
+            return replace(failure, exception=b"", traceback=traceback)
+        return failure
 
     def _complete_plainly(self, node: Node, payload: bytes, run: Run, now: float) -> None:
         """Complete a node whose value waits for nothing."""
@@ -311,7 +329,7 @@ class Attempts:
 
 
 def _say_invalid(refusal: Refused) -> str:
-    is_too_much = isinstance(refusal, TooManyCalls | TooManyNodes)
+    is_too_much = isinstance(refusal, TooManyCalls | TooManyNodes | TooManyBytes)
     return f"{refusal}. {_INVALID}. {_MENDED if is_too_much else _OF_OLD}"
 
 

@@ -1,21 +1,24 @@
-"""Bounds: how many nodes one function or request may make, and an instance may have."""
+"""Bounds: how many nodes one function or request may make, and how many and how large values an instance may have."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from dagorama_broker.core.errors import TooManyCalls, TooManyNodes
+from dagorama_broker.core.errors import TooManyBytes, TooManyCalls, TooManyNodes
+from dagorama_broker.core.graph.holding import hold
 from dagorama_broker.core.model.entities import Instance, Node
-from dagorama_broker.core.model.values import NewCall
+from dagorama_broker.core.model.references import Reference, referring, stored_references
+from dagorama_broker.core.model.values import HookCall, NewCall
 from dagorama_broker.core.settings import Settings
 
 
 class Bounds:
-    """The operator's bounds of nodes. A check costs the same for any number of them."""
+    """The operator's bounds. A check of numbers costs the same for any number of nodes."""
 
     def __init__(self, settings: Settings) -> None:
         self._call_nodes_max = settings.call_nodes_max
         self._instance_nodes_max = settings.instance_nodes_max
+        self._instance_bytes_max = settings.instance_bytes_max
 
     def check(self, instance: Instance, calls: Sequence[NewCall], parent: Node | None) -> None:
         """Raise `TooManyCalls` or `TooManyNodes` unless an instance may get these calls, made by `parent` at once.
@@ -39,3 +42,58 @@ class Bounds:
                 maker=parent.function.spec.name if parent is not None else "",
                 function=calls[0].function.name,
             )
+
+    def take_values(
+        self,
+        instance: Instance,
+        nodes: Collection[Node],
+        hooks: Sequence[HookCall] = (),
+        *,
+        maker: Node | None = None,
+        result: bytes = b"",
+    ) -> None:
+        """Count the large values of new nodes and hooks of an instance, and of the result of `maker`.
+
+        Raise `TooManyBytes`, and count none of them, where that is more than the instance may have.
+        """
+        payloads = [node.arguments for node in nodes]
+        payloads += [function.spec.definition_arguments for function in {node.function for node in nodes}]
+        for hook in hooks:
+            payloads += (hook.arguments, hook.function.definition_arguments)
+        payloads.append(result)
+        if not referring(payloads):  # nearly always
+            return
+        new: dict[bytes, Reference] = {}
+        total = instance.held_bytes
+        for place, payload in _placed(nodes, hooks, maker, result):
+            for reference in stored_references(payload):
+                digest, size = reference
+                if digest in instance.held or digest in new:
+                    continue
+                if total + size > self._instance_bytes_max:
+                    raise TooManyBytes(
+                        instance_id=instance.id,
+                        before=total,
+                        digest=digest,
+                        size=size,
+                        most=self._instance_bytes_max,
+                        place=place,
+                    )
+                new[digest] = reference
+                total += size
+        hold(instance, new.values())
+
+
+def _placed(
+    nodes: Collection[Node], hooks: Sequence[HookCall], maker: Node | None, result: bytes
+) -> Iterator[tuple[str, bytes]]:
+    """Yield the payloads of new nodes and hooks, and a result, each with its place in words."""
+    if maker is not None:
+        yield f"the result of {maker.function.spec.name}", result
+    for node in nodes:
+        yield f"the arguments of {node.function.spec.name}", node.arguments
+    for function in {node.function: None for node in nodes}:
+        yield f"the definition arguments of {function.spec.name}", function.spec.definition_arguments
+    for hook in hooks:
+        yield f"the arguments of hook {hook.function.name}", hook.arguments
+        yield f"the definition arguments of hook {hook.function.name}", hook.function.definition_arguments

@@ -463,6 +463,7 @@ class Graph:
                     ends=instance.ends,
                     lived_s=lived_s,
                     kept_until=until_s,
+                    held_bytes=instance.held_bytes,
                 )
             )
         else:

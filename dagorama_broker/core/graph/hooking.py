@@ -11,6 +11,7 @@ from hashlib import sha256
 from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.graph.graph import Graph
+from dagorama_broker.core.graph.holding import hold_node
 from dagorama_broker.core.graph.submitting import build_nodes
 from dagorama_broker.core.model.entities import Instance, Node
 from dagorama_broker.core.model.states import InstanceState
@@ -61,7 +62,10 @@ def _begin(graph: Graph, ended: Instance, calls: list[NewCall], now: float) -> I
     instance.tells_of = ended.id
     graph.hold(instance)
     graph.events.append(e.InstanceCreated(instance=instance))
-    graph.add_nodes(instance, build_nodes(graph, instance, calls, parent=None, now=now), now)
+    nodes = build_nodes(graph, instance, calls, parent=None, now=now)
+    for node in nodes.values():
+        hold_node(node)  # whoever it is too much for was asked when the hooks were given
+    graph.add_nodes(instance, nodes, now)
     return instance.id
 
 

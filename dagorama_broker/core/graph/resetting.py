@@ -11,6 +11,7 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import ConflictingRequest, NodeInUse, UnfitInstance, UnknownNode, show_id
 from dagorama_broker.core.graph.digests import Comparison, digest_node
 from dagorama_broker.core.graph.graph import Graph
+from dagorama_broker.core.graph.holding import recount
 from dagorama_broker.core.model.entities import Function, Instance, Node
 from dagorama_broker.core.model.states import UNSUCCESSFUL, InstanceState, NodeState
 from dagorama_broker.core.model.values import InstanceId, NodeId, Pause, Request
@@ -80,6 +81,7 @@ class Plan:
                 self.ready.append(node)
             if place % _STEP == _STEP - 1:
                 yield
+        yield from recount(instance)
 
 
 def plan_retry(instance: Instance, command: c.RetryInstance) -> Plan | None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.graph.digests import Comparison
 from dagorama_broker.core.graph.graph import Graph
+from dagorama_broker.core.graph.holding import hold_hooks, hold_node
 from dagorama_broker.core.graph.hooking import tells_of
 from dagorama_broker.core.model.entities import Instance, Node
 from dagorama_broker.core.model.states import TERMINAL, UNSUCCESSFUL, InstanceState, NodeState
@@ -39,6 +40,7 @@ class Restoring:
         self._rows: list[StoredNode] = []
         self._by_seq: dict[int, Node] = {}
         self.instance = graph.instances.get(stored.id) or _make_instance(graph, stored, now)
+        self.instance.held.update(stored.held)
 
     def add(self, rows: Sequence[StoredNode]) -> None:
         """Take over nodes. The nodes that they depend on have come before, or are not needed."""
@@ -108,7 +110,10 @@ def _make_instance(graph: Graph, stored: StoredInstance, now: float) -> Instance
     if stored.counts is not None:
         instance.whole = False
         instance.counts.update(stored.counts)
+        instance.held_bytes = stored.held_bytes
         instance.failed = any(stored.counts.get(state) for state in UNSUCCESSFUL)
+    else:
+        hold_hooks(instance)
     return instance
 
 
@@ -139,6 +144,7 @@ def _restore_node(graph: Graph, row: StoredNode, instance: Instance, by_seq: dic
         instance.counts[node.state] += 1
         instance.live += row.state not in TERMINAL
         instance.failed |= row.state in UNSUCCESSFUL
+        hold_node(node)
     if instance.hooks and instance.blamed is None and row.state is NodeState.FAILED:
         instance.blamed = node
     return node

@@ -62,12 +62,13 @@ def submit_nodes(graph: Graph, command: c.SubmitNodes, now: float) -> Instance |
     graph.bounds.check(instance, calls, None)
     nodes = build_nodes(graph, instance, calls, parent=None, now=now)
     is_reopened = bool(nodes) and not is_new and instance.state is not InstanceState.RUNNING
+    if nodes and instance.state is InstanceState.CANCELLED:
+        raise InstanceEnded(instance_id=instance.id, state=instance.state, wanted="given further nodes")
+    graph.bounds.take_values(instance, nodes.values(), command.hooks if is_new else ())
     if is_new:
         graph.instance_seq = instance.seq
         graph.hold(instance)
         graph.events.append(e.InstanceCreated(instance=instance, control=instance.control))
-    elif nodes and instance.state is InstanceState.CANCELLED:
-        raise InstanceEnded(instance_id=instance.id, state=instance.state, wanted="given further nodes")
     elif is_reopened:
         note_end(graph.events, instance)
         note_action(graph.events, "extend", command.by, now, of=instance, details={"nodes": len(nodes)})

@@ -104,6 +104,8 @@ class Instance:
         "finished_at",
         "group",
         "halted",
+        "held",
+        "held_bytes",
         "hooks",
         "id",
         "keep",
@@ -157,6 +159,8 @@ class Instance:
         self.whole = True  #: False: of the nodes that had ended when it was restored, `nodes` has those in use only
         self.counts: defaultdict[NodeState, int] = defaultdict(int)  #: how many nodes it has in each state
         self.live = 0  #: nodes that are not terminal
+        self.held_bytes = 0  #: of the large values that it refers to, each counted once
+        self.held: set[bytes] = set()  #: their digests; where it is not whole, some of them
         self.failed = False  #: some node ended unsuccessfully
         self.cancelled = False  #: it was stopped on request
         self.halted = False  #: nothing of it is granted any more: it was cancelled, or its deadline has passed

@@ -24,6 +24,8 @@ SIZE_END = 2**63
 _STREAM_IS_LAST = 1
 
 _EDITS = b"{"
+#: The first bytes of payloads, as they are stored, of which some refer to values.
+MAY_REFER = (MARK[:1], _EDITS)
 
 _first_byte: Callable[[bytes], int] = itemgetter(0)
 
@@ -85,7 +87,7 @@ def stored_references(payload: bytes) -> Sequence[Reference]:
 
 def refers_stored(payload: bytes) -> bool:
     """Tell whether a payload as it is stored refers to values."""
-    return payload[:1] in (MARK[:1], _EDITS) and bool(stored_references(payload))
+    return payload[:1] in MAY_REFER and bool(stored_references(payload))
 
 
 def _read(payload: bytes, at: int) -> list[Reference]:

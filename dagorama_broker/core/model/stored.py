@@ -1,6 +1,6 @@
 """The journal's view: instances and nodes as they were last committed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -88,6 +88,8 @@ class StoredInstance:
     nodes: list[StoredNode] = field(default_factory=list)  #: in creation order
     #: How many nodes it has in each state, where `nodes` has only some of them, all of which have ended.
     counts: dict[NodeState, int] | None = None
+    held_bytes: int = 0  #: of the large values that it refers to, each counted once; 0 where it runs
+    held: Collection[bytes] = ()  #: with `counts`, some of these that are not counted again, by their digests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +110,7 @@ class InstanceSummary:
     tags: Tags = ()
     started_by: str = ""
     pauses: tuple[Pause, ...] = ()  #: when it was over, before nodes of it began anew
+    held_bytes: int = 0  #: as in `StoredInstance`
 
 
 class Lived(NamedTuple):

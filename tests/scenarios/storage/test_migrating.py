@@ -85,13 +85,35 @@ def test_an_old_database_is_migrated_with_all_that_it_has(number: int, tmp_path:
     assert len(snapshot.instances) == 1
 
 
+def with_values(folder: Path) -> Path:
+    """Make the database of schema 16 again, with uses of values by its two instances that have ended, and the other."""
+    source = folder / "values.sql"
+    uses = [(1, 1, "arguments", "aa", 100), (1, 2, "result", "aa", 100), (1, 2, "result", "bb", 30)]
+    uses += [(2, 9, "arguments", "aa", 100), (3, 17, "arguments", "cc", 70)]
+    rows = ", ".join(
+        f"({instance}, {node}, '{part}', x'{digest}', {size})" for instance, node, part, digest, size in uses
+    )
+    source.write_text(f"{OLD[16].read_text()}INSERT INTO value_uses VALUES {rows};\n")
+    return source
+
+
+def test_values_are_counted_for_instances_that_have_ended(tmp_path: Path) -> None:
+    """Each once; of an instance that runs, a broker counts them when it starts."""
+    path = tmp_path / "broker.db"
+    restore_old(with_values(tmp_path), path)
+    assert migrate(path).exit_code == 0
+    held = rows(path, {"instances": ["seq", "state", "held_bytes"]})["instances"]
+    assert held == [(1, "completed", 130), (2, "failed", 100), (3, "running", 0)]
+
+
 @pytest.mark.timeout(600)
-def test_a_migration_that_is_killed_anywhere_is_gone_on_with() -> None:
+def test_a_migration_that_is_killed_anywhere_is_gone_on_with(tmp_path: Path) -> None:
     """Before each statement and within some, of all migrations: the same schema and rows come of it."""
-    command = [sys.executable, "-m", "tests.scenarios.storage.killed_migrations", "", str(OLD[9])]
+    sources = ["", str(OLD[9]), str(with_values(tmp_path))]
+    command = [sys.executable, "-m", "tests.scenarios.storage.killed_migrations", *sources]
     done = subprocess.run(command, capture_output=True, text=True, timeout=570)
     assert done.returncode == 0, done.stderr
-    assert all(int(kills) > 40 for kills in done.stdout.split())
+    assert [int(kills) > least for kills, least in zip(done.stdout.split(), (40, 40, 4), strict=True)] == [True] * 3
 
 
 def test_a_newer_database_is_refused_with_the_way_out(tmp_path: Path) -> None:

@@ -10,8 +10,9 @@
     NodesCreated a b
     WorkGranted w1 a#1
 
-`tests.transcripts` says what a paragraph means. A node is written `name:function(dependencies)@limit_key!label`;
-without `:function` it calls `f`, which serves queue `q` and is tried once. Times are seconds since the start. A token
+`tests.transcripts` says what a paragraph means. A node is written `name:function(dependencies)@limit_key!label^values`;
+without `:function` it calls `f`, which serves queue `q` and is tried once. `^x60,y40` is a payload that refers to large
+values x and y of 60 and 40 bytes. Times are seconds since the start. A token
 is its counter, with the epoch before it after a restart: `a#2.1`.
 """
 
@@ -27,6 +28,7 @@ from dagorama_broker.core import events as e
 from dagorama_broker.core.errors import Refused
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.references import Reference, references_of, write_references
 from dagorama_broker.core.model.values import (
     Failure,
     FunctionSpec,
@@ -51,6 +53,7 @@ from tests.unit.core.ledger import Ledger
 SETTINGS = Settings(lease_duration_s=15.0, pull_lease_duration_s=20.0, deliveries_max=3, reconnect_grace_s=5.0)
 _CALL = re.compile(
     r"(?P<name>\w+)(:(?P<function>\w+))?(\((?P<dependencies>[\w,]*)\))?(@(?P<key>\w+))?(!(?P<label>\w+))?"
+    r"(?P<values>\^[\w,]+)?"
 )
 
 
@@ -117,6 +120,7 @@ class Bench:
             limits=(limit,) if limit != LimitSpec() else (),
             start_timeout_s=float(options.get("start_timeout", 0)),
             at_most_once="once" in words,
+            definition_arguments=payload(options.get("definition", "")),
         )
         return []
 
@@ -231,8 +235,9 @@ class Bench:
         return self.tell(self._results(words, None))
 
     def _do_fail(self, words: list[str]) -> list[str]:
-        """fail WORKER NODE[#TOKEN]... [permanent] [+ CHILDREN]"""
-        failure = Failure(type="ValueError", message="no", permanent="permanent" in words)
+        """fail WORKER NODE[#TOKEN]... [permanent] [exception=VALUES] [+ CHILDREN]"""
+        exception = payload(_options(words).get("exception", ""))
+        failure = Failure(type="ValueError", message="no", permanent="permanent" in words, exception=exception)
         return self.tell(self._results([word for word in words if word != "permanent"], failure))
 
     def _do_handback(self, words: list[str]) -> list[str]:
@@ -350,6 +355,10 @@ class Bench:
     def _do_memory(self, words: list[str]) -> list[str]:
         return [" ".join(instance_id.decode() for instance_id in self.scheduler.instances) or "nothing"]
 
+    def _do_held(self, words: list[str]) -> list[str]:
+        """Tell the bytes of the large values of an instance that is in memory."""
+        return [f"{self.scheduler.instances[InstanceId(words[0].encode())].held_bytes} bytes"]
+
     def _do_failures(self, words: list[str]) -> list[str]:
         """Tell why each attempt of a node gave nothing."""
         row = next(row for row in self.ledger.nodes.values() if row.id == words[0].encode())
@@ -392,7 +401,7 @@ class Bench:
         spec = self.functions[match["function"] or "f"]
         keys = (match["key"] or "k",) if spec.limits else ()
         texts = (match["label"], "x=1") if match["label"] else ()
-        return NewCall(name, spec, b"", dependencies, keys, *texts)
+        return NewCall(name, spec, payload(match["values"] or ""), dependencies, keys, *texts)
 
     def _results(self, words: list[str], failure: Failure | None) -> c.CompleteNodes:
         worker_id = WorkerId(words[0].encode())
@@ -412,7 +421,7 @@ class Bench:
                 c.NodeResult(
                     node_id=lease.node_id,
                     token=lease.token,
-                    payload=options.get("value", name).encode() if failure is None and alias is None else None,
+                    payload=payload(options.get("value", name)) if failure is None and alias is None else None,
                     alias_id=NodeId(alias.encode()) if alias else None,
                     failure=failure,
                     promise_ids=[NodeId(promise.encode()) for promise in _names(options.get("promises", ""))],
@@ -443,6 +452,21 @@ def show_token(token: int) -> str:
     """Give the counter of a token, after a restart with the epoch."""
     epoch, counter = token >> 40, token & (1 << 40) - 1
     return f"{counter}" if epoch == 1 else f"{epoch}.{counter}"
+
+
+def payload(text: str) -> bytes:
+    """Give the payload of a text; one that refers for `^x60,y40`."""
+    if not text.startswith("^"):
+        return text.encode()
+    return write_references([Reference(one[:1].encode() * 32, int(one[1:])) for one in text[1:].split(",")], b"")
+
+
+def show_payload(given: bytes) -> str:
+    """Give the text of a payload."""
+    references = references_of(given)
+    return (
+        f"^{','.join(f'{digest[:1].decode()}{size}' for digest, size in references)}" if references else given.decode()
+    )
 
 
 def show_value(node: Node) -> str:
@@ -491,9 +515,9 @@ def _words(event: e.Event) -> Iterator[str]:
                 f"{_name(node)}{'=' if label else ''}{label}" for node, label in zip(nodes, labels, strict=True)
             )
         case e.NodeCompleted(node=node, payload=payload):
-            yield from (_name(node), "value" if payload is None else payload.decode())
+            yield from (_name(node), "value" if payload is None else show_payload(payload))
         case e.NodeJoining(node=node, payload=payload, promises=promises):
-            yield f"{_name(node)} {'alias' if payload is None else payload.decode()} of"
+            yield f"{_name(node)} {'alias' if payload is None else show_payload(payload)} of"
             yield from (_name(promise) for promise in promises)
         case e.ValueCompared(node=node, change=change):
             yield from (_name(node), change)

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from dagorama_broker.core import commands as c
-from dagorama_broker.core.errors import ConflictingNode, TooManyNodes, UnfitInstance, UnknownDependency, UnknownNode
+from dagorama_broker.core.errors import (
+    ConflictingNode,
+    TooManyBytes,
+    TooManyNodes,
+    UnfitInstance,
+    UnknownDependency,
+    UnknownNode,
+)
 from dagorama_broker.core.events import ActionTaken, InstanceReopened, NodesCreated, RequestRepeated
 from dagorama_broker.core.graph.payloads import collect_values
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model.entities import Node
+from dagorama_broker.core.model.references import Reference, write_references
 from dagorama_broker.core.model.states import InstanceState, NodeState
 from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId, RequestId
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.host import returning
 from dagorama_broker.host.host import Host
+from dagorama_broker.storage.auditing import audit_uses
 from dagorama_broker.storage.journal import Journal
 from tests.unit.host.commands import WORKER, Channel, complete, fail, instance_id, node_id, submit
 from tests.unit.host.conftest import Running
@@ -61,6 +70,45 @@ async def test_an_instance_is_as_full_as_it_was(journal: Journal, gate: Gate) ->
             await host.submit(submit("v"))
         check_invariants(host.scheduler)
         assert set(host.scheduler.instances[I].nodes) == {node_id("u")}
+
+
+async def test_an_instance_holds_what_it_held(journal: Journal, gate: Gate) -> None:
+    """Values of nodes that are not brought back count, once: also where a call, or a result, has them again."""
+    x, y, z = (Reference(name.encode() * 32, size) for name, size in (("x", 60), ("y", 30), ("z", 11)))
+    async with running_host(journal, settings=Settings(instance_bytes_max=100)) as host:
+        Channel(host, gate.log, slots=10)
+        await host.commit(with_values(submit("a", "b"), [x]))
+        await host.report(giving(host, "a", [y]), lambda: None)
+        await host.report(giving(host, "b", [x]), lambda: None)
+        await host.flush()
+        assert I not in host.scheduler.instances
+        with pytest.raises(TooManyBytes, match="come to 90 already"):
+            await host.submit(with_values(submit("c"), [z]))
+        await host.submit(with_values(submit("c"), [x]))
+        await host.submit(submit("d", "e"))
+        assert host.scheduler.instances[I].held_bytes == 90
+        await host.report(giving(host, "d", [x, y]), lambda: None)
+        await host.report(giving(host, "e", [z]), lambda: None)
+        check_invariants(host.scheduler)
+        states = {name: host.scheduler.node(I, node_id(name)).state for name in "cde"}
+        assert states == {"c": NodeState.LEASED, "d": NodeState.COMPLETED, "e": NodeState.FAILED}
+        await host.commit(complete(host, "c"))
+        head = journal.find_head(I)
+        assert head is not None
+        assert (head.held_bytes, list(audit_uses(journal))) == (90, [])
+
+
+def with_values(command: c.SubmitNodes, references: Sequence[Reference]) -> c.SubmitNodes:
+    """Give each call of a command arguments that refer to these values."""
+    arguments = write_references(references, b"")
+    return replace(command, calls=[call._replace(arguments=arguments) for call in command.calls])
+
+
+def giving(host: Host, name: str, references: Sequence[Reference]) -> c.CompleteNodes:
+    """Complete a node, in the short form, with a payload that refers to these values."""
+    node = host.scheduler.node(I, node_id(name))
+    payload = write_references(references, b"")
+    return c.CompleteNodes(worker_id=WORKER, completions=[(node.id, node.token, payload, 0.5)])
 
 
 async def test_a_call_brings_back_only_what_it_depends_on(running: Running, gate: Gate) -> None:

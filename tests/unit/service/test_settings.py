@@ -96,9 +96,17 @@ def test_bounds_of_nodes_are_numbers_or_infinite(text: str, most: float) -> None
     assert (settings.call_nodes_max, settings.instance_nodes_max) == (most, most if text else 10_000_000)
 
 
-@pytest.mark.parametrize("name", ["DAGORAMA_CALL_NODES_MAX", "DAGORAMA_INSTANCE_NODES_MAX"])
+@pytest.mark.parametrize(("text", "most"), [("", 2**40), ("5", 5), ("inf", inf)])
+def test_the_bound_of_bytes_is_a_number_or_infinite(text: str, most: float) -> None:
+    """Without a setting it is a tebibyte."""
+    assert from_environment({"DAGORAMA_INSTANCE_BYTES_MAX": text}).scheduler.instance_bytes_max == most
+
+
+@pytest.mark.parametrize(
+    "name", ["DAGORAMA_CALL_NODES_MAX", "DAGORAMA_INSTANCE_NODES_MAX", "DAGORAMA_INSTANCE_BYTES_MAX"]
+)
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "nan"])
-def test_wrong_bounds_of_nodes_are_named(name: str, text: str) -> None:
+def test_wrong_bounds_are_named(name: str, text: str) -> None:
     """The message has the variable and its value."""
     with pytest.raises(SettingsError, match=f"^{name}='?{text}'? "):
         from_environment({name: text})
