@@ -11,6 +11,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.containers import Shell, container_engine, import_shell
 from tests.object_stores import ObjectServer, run_object_server
 from tests.ports import kept_ports
 from tests.transcripts import start_rewriting
@@ -113,3 +114,11 @@ def rclone() -> Iterator[ObjectServer]:
     """Run an object store without them."""
     with run_object_server("rclone") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """Give an image with a shell, and the container engine that has it."""
+    folder = tmp_path_factory.mktemp("containers")
+    with container_engine(folder) as engine:
+        yield import_shell(engine, folder)

@@ -12,6 +12,8 @@ iptables iptables
 mmdebstrap mmdebstrap
 buildah buildah
 podman podman
+/usr/libexec/podman/catatonit catatonit
+busybox busybox-static
 runc runc
 podman-compose podman-compose
 /usr/lib/podman/netavark netavark

@@ -174,17 +174,33 @@ class TaskRun(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A folder of the machine that a container has."""
+
+    source: str
+    #: Where the container has it.
+    target: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Command:
     """A program to run; the work of most tasks."""
 
     kind: ClassVar[str] = "command"
     keeps_timeout: ClassVar[bool] = True
 
-    #: The program and its arguments, or one text for a shell.
+    #: The program and its arguments, or one text for a shell; nothing for what the image runs by itself.
     argv: tuple[str, ...] | str
-    #: For executors that run images.
+    #: For executors that run images, as all up to `resources` is.
     image: str = ""
-    #: Absolute, or below the folder that the executor begins in; empty for that itself.
+    #: When the image is fetched: "Always", "IfNotPresent", "Never"; empty for what the executor does by itself.
+    pull_policy: str = ""
+    mounts: tuple[Mount, ...] = ()
+    #: What it takes of a machine, as clusters name it: ("limits.memory", "1Gi").
+    resources: tuple[tuple[str, str], ...] = ()
+    #: Absolute, or below the folder that the executor begins in; empty for that itself. A container has it under the
+    #: same path, and begins where its image says if it is empty.
     directory: str = ""
     #: Variables beside those of the task, which they take the place of.
     env: tuple[tuple[str, str], ...] = ()

@@ -6,68 +6,19 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
-CONTAINERS_CONF = """
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-tmp_dir = "{directory}/engine"
-[network]
-network_backend = "netavark"
-network_config_dir = "{directory}/networks"
-[containers]
-default_ulimits = ["nofile=1024:4096", "nproc=1024:1024"]
-"""
-
-STORAGE_CONF = """
-[storage]
-driver = "overlay"
-runroot = "{directory}/run"
-graphroot = "{directory}/graph"
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Containers:
-    """Runs podman, buildah and podman-compose on a storage that nobody else uses."""
-
-    environment: dict[str, str]
-
-    def run(self, *command: str, timeout_s: float = 300) -> str:
-        """Runs one command and returns what it prints, stripped. Fails the test with its output when it fails."""
-        outcome = subprocess.run(
-            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
-        if outcome.returncode:
-            pytest.fail(f"{' '.join(command)} exited {outcome.returncode}\n{outcome.stdout}\n{outcome.stderr}")
-        return outcome.stdout.strip()
+from tests.containers import Containers, container_engine
 
 
 @pytest.fixture(scope="module")
 def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
     """A container engine whose images, containers and firewall rules are gone before the next module begins."""
-    directory = tmp_path_factory.mktemp("containers")
-    for name, text in (("containers.conf", CONTAINERS_CONF), ("storage.conf", STORAGE_CONF)):
-        (directory / name).write_text(text.format(directory=directory))
-    engine = Containers(
-        environment={
-            **os.environ,
-            "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
-            "CONTAINERS_CONF": str(directory / "containers.conf"),
-            "CONTAINERS_STORAGE_CONF": str(directory / "storage.conf"),
-        }
-    )
-    tables = set(engine.run("nft", "list", "tables").splitlines())
-    yield engine
-    engine.run("podman", "rm", "--all", "--force", "--volumes")
-    engine.run("podman", "rmi", "--all", "--force")
+    with container_engine(tmp_path_factory.mktemp("containers")) as engine:
+        tables = set(engine.run("nft", "list", "tables").splitlines())
+        yield engine
     # The engine leaves its tables of rules behind, and they slow down the loopback for whatever is measured next.
     for table in set(engine.run("nft", "list", "tables").splitlines()) - tables:
         engine.run("nft", "delete", *table.split())

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import ROOT, Containers
+from tests.containers import ROOT, Containers
 
 #: The first session on a machine makes the base from packages.
 pytestmark = pytest.mark.timeout(900)

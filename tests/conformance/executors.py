@@ -12,15 +12,19 @@ from dagorama.workflows.executors.following import follow
 from dagorama.workflows.executors.port import Executor, Job, JobStatus
 from dagorama.workflows.model import Command
 
+#: The image of jobs for an executor that needs one.
+IMAGE_VARIABLE = "DAGORAMA_TEST_IMAGE"
+
 
 def job(argv: tuple[str, ...] | str, *, key: str = "job-1", timeout_s: float = 0.0, **env: str) -> Job:
-    """Make a job."""
+    """Make a job that begins in the current folder."""
+    image = os.environ.get(IMAGE_VARIABLE, "")
     return Job(
         key=key,
         workflow="demo",
         task_id="a",
         run_id="run",
-        command=Command(argv=argv),
+        command=Command(argv=argv, image=image, directory=os.getcwd() if image else ""),
         env=env,
         timeout_s=timeout_s,
     )
@@ -43,11 +47,22 @@ class Told:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process runs; one that has ended and that nobody has asked for does not."""
+    """Return whether a process runs that is in the current folder and has this id, be it in a container.
+
+    One that has ended and that nobody has asked for does not.
+    """
+    return any(_has_id(process, pid) for process in Path("/proc").iterdir() if process.name.isdigit())
+
+
+def _has_id(process: Path, pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z"
-    except (FileNotFoundError, ProcessLookupError):
+        if os.readlink(process / "cwd") != os.getcwd():
+            return False
+        facts = (process / "status").read_text()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return False
+    ids = next(line for line in facts.splitlines() if line.startswith("NSpid:"))
+    return int(ids.split()[-1]) == pid and "\nState:\tZ" not in facts
 
 
 def main() -> None:

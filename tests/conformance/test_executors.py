@@ -1,4 +1,4 @@
-"""The rules that all executors keep; and those of processes, which only they can break."""
+"""The rules that all executors keep; and those of processes and containers, which only they can break."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from dagorama.workflows.executors.container.executor import ContainerExecutor
 from dagorama.workflows.executors.finding import executor_named, executor_names
-from dagorama.workflows.executors.port import Executor, JobState
+from dagorama.workflows.executors.port import Executor, Handle, JobState
 from dagorama.workflows.executors.process.executor import ProcessExecutor
+from dagorama.workflows.model import Mount
 from dagorama.workflows.problems import TaskFailed
-from tests.conformance.executors import Told, is_alive, job
+from tests.conformance.executors import IMAGE_VARIABLE, Told, is_alive, job
+from tests.containers import Containers, Shell
 from tests.timing import WAIT_S, until
 
 pytestmark = pytest.mark.timeout(300)
@@ -39,10 +43,27 @@ def _settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(params=["process"])
-def executor(request: pytest.FixtureRequest) -> Executor:
+@pytest.fixture(params=["process", "container"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Give the name of each executor, with what its jobs need."""
+    if request.param == "container":
+        use_shell(request, monkeypatch)
+    return str(request.param)
+
+
+def use_shell(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """Have jobs run in the image of a shell."""
+    shell: Shell = request.getfixturevalue("shell")
+    for name, value in shell.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(IMAGE_VARIABLE, shell.image)
+    return shell
+
+
+@pytest.fixture
+def executor(kind: str) -> Executor:
     """Give an executor of each kind."""
-    return executor_named(request.param, "a")
+    return executor_named(kind, "a")
 
 
 @pytest.fixture
@@ -55,10 +76,10 @@ def worker(request: pytest.FixtureRequest) -> Iterator[list[subprocess.Popen[byt
         one.communicate()
 
 
-def begin(workers: list[subprocess.Popen[bytes]], text: str) -> subprocess.Popen[bytes]:
+def begin(workers: list[subprocess.Popen[bytes]], text: str, kind: str = "process") -> subprocess.Popen[bytes]:
     """Have a worker of its own submit and follow a job."""
     here = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "tests.conformance.executors", "process", "job-1", text]
+    command = [sys.executable, "-m", "tests.conformance.executors", kind, "job-1", text]
     environment = {**os.environ, "PYTHONPATH": str(here)}
     workers.append(subprocess.Popen(command, stdout=subprocess.PIPE, env=environment))
     return workers[-1]
@@ -77,7 +98,7 @@ def number_in(path: str) -> int:
 
 def test_the_executors_are_those_that_are_tested() -> None:
     """Each executor that is installed with dagorama goes through this suite."""
-    assert executor_names() == ["process"]
+    assert executor_names() == ["container", "process"]
 
 
 def test_a_job_has_its_output_and_environment(executor: Executor) -> None:
@@ -168,10 +189,12 @@ def test_a_key_is_new_once_its_job_is_forgotten(executor: Executor) -> None:
     assert Path("started").read_text() == "\n\n"
 
 
-def test_a_job_whose_worker_is_killed_is_followed_on(executor: Executor, worker: list[subprocess.Popen[bytes]]) -> None:
+def test_a_job_whose_worker_is_killed_is_followed_on(
+    kind: str, executor: Executor, worker: list[subprocess.Popen[bytes]]
+) -> None:
     """It is not started twice, and its output goes on where the dead worker had left off."""
     text = "echo >> started; echo first; while [ ! -e go ]; do sleep 0.05; done; echo last"
-    dead = begin(worker, text)
+    dead = begin(worker, text, kind)
     assert dead.stdout is not None
     assert dead.stdout.readline() == b"first\n"
     dead.kill()
@@ -182,10 +205,12 @@ def test_a_job_whose_worker_is_killed_is_followed_on(executor: Executor, worker:
     assert (told.text[1], Path("started").read_text()) == ("last\n", "\n")
 
 
-def test_the_end_of_a_job_waits_for_the_next_worker(executor: Executor, worker: list[subprocess.Popen[bytes]]) -> None:
+def test_the_end_of_a_job_waits_for_the_next_worker(
+    kind: str, executor: Executor, worker: list[subprocess.Popen[bytes]]
+) -> None:
     """A job that has ended while nobody followed it is not started again."""
     text = "echo >> started; echo $$ > parent; while [ ! -e go ]; do sleep 0.05; done; exit 5"
-    dead = begin(worker, text)
+    dead = begin(worker, text, kind)
     pid = number_in("parent")
     dead.kill()
     dead.wait()
@@ -214,12 +239,13 @@ def test_a_job_whose_following_failed_is_followed_on(executor: Executor) -> None
 
 
 def test_a_job_that_nobody_follows_ends(
-    worker: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    kind: str, worker: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A killed worker leaves no process behind for longer than `DAGORAMA_ORPHAN_S`, and nothing on the disk."""
     monkeypatch.setenv("DAGORAMA_ORPHAN_S", "0")
-    dead = begin(worker, STUBBORN)
+    dead = begin(worker, STUBBORN, kind)
     pids = [number_in(name) for name in ("child", "parent")]
+    assert all(map(is_alive, pids))
     dead.kill()
     until(lambda: not any(map(is_alive, pids)))
     until(lambda: not list((tmp_path / "jobs").iterdir()))
@@ -237,6 +263,92 @@ def test_a_job_ends_with_its_keeper() -> None:
     assert executor.status(handle).state is JobState.FAILED
     until(lambda: not is_alive(pid))
     executor.forget(handle)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Containers]:
+    """Give the engine that has the containers of a test, which leaves none behind."""
+    shell = use_shell(request, monkeypatch)
+    yield shell.containers
+    assert shell.containers.run("podman", "ps", "--all", "--quiet") == ""
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_container_outlives_its_keeper(engine: Containers, is_over: bool) -> None:
+    """Where the keeper is killed with its worker, the next attempt finds the container, and goes on with its output."""
+    text = "echo >> started; echo first; echo e >&2; while [ ! -e go ]; do sleep 0.05; done; echo last; exit 3"
+    executor = ContainerExecutor()
+    handle = executor.submit(job(text))
+    logs = executor.logs(handle)
+    seen = {1: b"", 2: b""}
+    while seen != {1: b"first\n", 2: b"e\n"}:
+        for piece in logs.read():
+            seen[piece.stream] += piece.data
+    kill_keeper(executor, handle)
+    logs.close()
+    executor.leave(handle)
+    if is_over:
+        Path("go").touch()
+        until(lambda: engine.run("podman", "inspect", "--format={{.State.Status}}", "dagorama-job-1") == "exited")
+
+    def go() -> bool:
+        Path("go").touch()
+        return False
+
+    told = Told()
+    status = told.follow(executor, job(text), should_stop=go)
+    assert (status.state, told.text) == (JobState.FAILED, {1: "last\n", 2: ""})
+    assert "exit status 3" in status.problem
+    assert Path("started").read_text() == "\n"
+
+
+def test_a_container_that_has_lost_its_keeper_is_removed(engine: Containers) -> None:
+    """A job whose keeper is killed while it is followed has failed, and nothing of it is left."""
+    executor = ContainerExecutor()
+    handle = executor.submit(job("echo $$ > parent; while :; do sleep 0.1; done"))
+    pid = number_in("parent")
+    assert is_alive(pid)
+    kill_keeper(executor, handle)
+    assert executor.status(handle).state is JobState.FAILED
+    executor.forget(handle)
+    assert not is_alive(pid)
+
+
+def test_a_container_that_somebody_removes_has_failed(engine: Containers) -> None:
+    """A job says that its container is gone."""
+    remove = ["podman", "rm", "--force", "--time=0", "dagorama-job-1"]
+
+    def tell(stream: int, text: str) -> None:
+        if text:
+            engine.run(*remove)
+
+    told = Told()
+    told.tell = tell  # type: ignore[method-assign]
+    status = told.follow(ContainerExecutor(), job("echo; while :; do sleep 0.1; done"))
+    assert status.state is JobState.FAILED
+    assert "lost its container" in status.problem
+
+
+def test_an_image_that_is_not_there_is_named(engine: Containers) -> None:
+    """A job that no container can be made of says why, and what to do; so does one that cannot be started."""
+    made = job("true")
+    missing = replace(made.command, image="localhost/missing:1", pull_policy="Never")
+    status = Told().follow(ContainerExecutor(), replace(made, command=missing))
+    assert status.state is JobState.FAILED
+    assert "cannot run in a container of localhost/missing:1, as podman says: " in status.problem
+    assert "load it, or name one" in status.problem
+    no_folder = replace(made.command, directory="/nowhere", mounts=(Mount(source=os.getcwd(), target="/nowhere/else"),))
+    status = Told().follow(ContainerExecutor(), replace(made, command=no_folder))
+    assert status.state is JobState.FAILED
+    assert "/nowhere" in status.problem
+
+
+def kill_keeper(executor: ProcessExecutor, handle: Handle) -> None:
+    """Kill the keeper of a job."""
+    keeper = executor._job(handle).keeper
+    assert keeper is not None
+    keeper.kill()
+    keeper.wait(WAIT_S)
 
 
 def test_settings_of_the_worker_are_no_business_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:

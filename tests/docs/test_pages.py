@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import dagorama
+from tests.containers import Shell
 from tests.docs.pages import FILES, LANGUAGES, PAGES, ROOT, Command, blocks, commands
 from tests.ports import reserved
 from tests.postgresql import postgresql
@@ -30,6 +31,9 @@ RUN_ELSEWHERE = {
 
 #: The variable that names the reader's own PostgreSQL database, on pages that need one.
 DATABASE = "DATABASE_URL"
+
+#: The image of pages that run containers; here it is another one, as the reader's has to be fetched.
+IMAGE = "docker.io/library/busybox:1"
 
 #: The port of servers that pages have readers write; here it is another one, as several suites may run at once.
 SERVED_PORT = "8765"
@@ -115,7 +119,7 @@ def served() -> Iterator[str]:
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES, ids=ident)
-def test_page_does_what_it_says(page: Path, tmp_path: Path, served: str) -> None:
+def test_page_does_what_it_says(page: Path, tmp_path: Path, served: str, request: pytest.FixtureRequest) -> None:
     """Every snippet of a page runs, and every command prints what the page shows."""
     typed: list[Command] = []
     for block in blocks(page):
@@ -140,6 +144,10 @@ def test_page_does_what_it_says(page: Path, tmp_path: Path, served: str) -> None
         "TERM": "dumb",
         "COLUMNS": "80",
     }
+    if IMAGE in page.read_text():
+        shell: Shell = request.getfixturevalue("shell")
+        shell.containers.run("podman", "tag", shell.image, IMAGE)
+        environment |= {**shell.environment, "PATH": f"{environment['PATH']}:{shell.environment['PATH']}"}
     with reserved() as port, postgresql() if DATABASE in page.read_text() else nullcontext("") as url:
         commands_typed = script(typed).replace(SERVED_PORT, served)
         said = said_by_shell(commands_typed, tmp_path, {**environment, "DAGORAMA_PORT": str(port), DATABASE: url})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import cast
@@ -12,7 +13,21 @@ from dagorama.workflows.problems import TaskFailed, quoted
 #: The group of entry points. Each names a function without arguments, or a class, that gives an executor.
 GROUP = "dagorama.executors"
 #: Those that dagorama brings. They need no metadata, which a checkout may have from an earlier version.
-OWN = {"process": "dagorama.workflows.executors.process.executor:ProcessExecutor"}
+OWN = {
+    "container": "dagorama.workflows.executors.container.executor:ContainerExecutor",
+    "process": "dagorama.workflows.executors.process.executor:ProcessExecutor",
+}
+#: The executor of jobs, and of tasks that are containers; without it they run as processes.
+EXECUTOR_SETTING = "DAGORAMA_EXECUTOR"
+PROCESS, CONTAINER = "process", "container"
+
+
+def chosen_executor() -> str:
+    """Return the name of the executor that the setting names; `ValueError` where there is none of that name."""
+    name = os.environ.get(EXECUTOR_SETTING) or PROCESS
+    if name not in _installed():
+        raise ValueError(f"{EXECUTOR_SETTING} names {quoted(name)}, and there are {', '.join(executor_names())}")
+    return name
 
 
 def executor_names() -> list[str]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dagorama.workflows.checks import checked
+from dagorama.workflows.executors.finding import CONTAINER, EXECUTOR_SETTING, PROCESS, chosen_executor
 from dagorama.workflows.jobs.collecting import Problems
 from dagorama.workflows.jobs.edges import read_edges
 from dagorama.workflows.jobs.fields import (
@@ -108,6 +109,10 @@ def _workflow(tree: Tree | None, problems: Problems) -> Workflow:
     reader = Reader("the file", tree, KEYS, problems)
     if reader.has("root"):
         problems.notice(reader.line("root"), "root is ignored: roots follow from the neighbors")
+    try:
+        chosen_executor()
+    except ValueError as error:
+        problems.add(0, str(error), "set it to one of them")
     tasks = _tasks(reader.require("jobs", a_list, _WAY_OUT), reader)
     if "neighbors" in tree.entries:
         tasks = _linked(tasks, tree.entries["neighbors"], problems)
@@ -146,9 +151,17 @@ def _task(tree: Tree, number: int, problems: Problems) -> Task | None:
     env: Mapping[str, str] = reader.get("env", variables, {})
     timeout_s = reader.get("timeout", a_duration_s, 0.0)
     work = _work(reader)
+    executor = _executor(reader, work)
     if not name:
         return None
-    return Task(id=name, work=work, timeout_s=timeout_s, env=tuple(env.items()), place=problems.place(tree.line))
+    return Task(
+        id=name,
+        work=work,
+        executor=executor,
+        timeout_s=timeout_s,
+        env=tuple(env.items()),
+        place=problems.place(tree.line),
+    )
 
 
 def _work(reader: Reader) -> StagedCommand:
@@ -167,6 +180,18 @@ def _work(reader: Reader) -> StagedCommand:
             outputs=reader.get("outputs", lambda _reader, _key, tree: staged.outputs(tree), no_outputs),
         ),
     )
+
+
+def _executor(reader: Reader, work: StagedCommand) -> str:
+    """Return the executor of a job, which the setting names."""
+    try:
+        executor = chosen_executor()
+    except ValueError:
+        return PROCESS  # told of once, for the file
+    if executor == CONTAINER and not work.command.image:
+        text = f"{reader.what} has no image, which the executor {quoted(executor)} needs"
+        reader.problems.add(reader.fields.line, text, f"write image:, or run it without {EXECUTOR_SETTING}")
+    return executor
 
 
 def _what(tree: Fields, number: int) -> str:

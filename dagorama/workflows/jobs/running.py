@@ -13,7 +13,7 @@ from dagorama.node_context import context
 from dagorama.settings import should_run_inline
 from dagorama.workflows.artifacts import Artifact, media_type_of
 from dagorama.workflows.jobs.parameters import JobsParameters
-from dagorama.workflows.model import Command, Task, TaskRun
+from dagorama.workflows.model import Command, Mount, Task, TaskRun
 from dagorama.workflows.staging.bringing import bring
 from dagorama.workflows.staging.directory import Directory
 from dagorama.workflows.staging.leaving import check_outputs, saved
@@ -82,7 +82,13 @@ def _placed(
     argv = command.argv
     if here.task.executor == "process" and isinstance(argv, tuple):
         argv = (dict(parameters.commands).get(argv[0], argv[0]), *argv[1:])
-    return replace(command, argv=argv, directory=str(directory.path / staging.folder))
+    run = str(directory.path)
+    return replace(
+        command,
+        argv=argv,
+        directory=str(directory.path / staging.folder),
+        mounts=(Mount(source=run, target=run),),
+    )
 
 
 def _keep(outputs: Sequence[Output], here: TaskRun, directory: Directory, check: Callable[[], None]) -> tuple[str, ...]:

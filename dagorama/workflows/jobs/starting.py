@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from dagorama.workflows.executors.finding import PROCESS
 from dagorama.workflows.formats import RunOptions
 from dagorama.workflows.jobs.parameters import JobsParameters
 from dagorama.workflows.jobs.work import StagedCommand
@@ -15,8 +16,6 @@ from dagorama.workflows.staging.file_data import FileData
 from dagorama.workflows.staging.limits import staged_bytes_max
 from dagorama.workflows.staging.steps import Upload
 
-#: The executor that runs commands on the worker's machine, without images.
-PROCESS = "process"
 #: A payload refers to no more values.
 UPLOADS_MAX = 200
 #: So many jobs are named in a notice.

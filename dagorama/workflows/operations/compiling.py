@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import inf
 
 from dagorama.logging import get_logger
 from dagorama.options import Keep
 from dagorama.workflows.configuration import BadOperationConfiguration
-from dagorama.workflows.executors.finding import executor_names
+from dagorama.workflows.executors.finding import CONTAINER, EXECUTOR_SETTING, PROCESS, chosen_executor
 from dagorama.workflows.images import function_of, image_names, short_name
 from dagorama.workflows.model import Command, Task, Work, Workflow
-from dagorama.workflows.operations.work import FunctionCall, Program, QueueMessage
+from dagorama.workflows.operations.work import ContainerProgram, FunctionCall, Program, QueueMessage
 from dagorama.workflows.plan import Plan
 from dagorama.workflows.tasks import ContainerizedTask, InlinedTask, PythonTask
 from dagorama.workflows.tasks import Task as OperationTask
 
 #: The image that puts a message into a queue.
 NOTIFY_IMAGE = "workflows-notify-queue"
-#: The executor of tasks with an image that nothing here stands for.
-CONTAINER = "container"
 #: The wait before a container is tried again: what it needs from outside may be there then.
 _CONTAINER_RETRY_INTERVAL_S = 1.0
 #: A time to live of no seconds, which the broker takes.
@@ -85,23 +84,41 @@ def _message(task: ContainerizedTask) -> QueueMessage:
 
 def _container_work(task: ContainerizedTask, plan: Plan) -> tuple[str, Work]:
     directories = (*plan.directories, *task.directories)
-    if CONTAINER in executor_names():
-        if directories:
-            raise BadOperationConfiguration(
-                f"task {task.name!r} needs a shared directory in a container of {task.image_name!r}, which is not "
-                "supported as yet: use to_workflow(engine='argo') on a cluster"
-            )
-        return CONTAINER, Command(argv=tuple(task.command or ()), image=task.image_name)
+    try:
+        executor = chosen_executor()
+    except ValueError as error:
+        raise BadOperationConfiguration(f"task {task.name!r} needs a container: {error}") from None
+    if executor != PROCESS:
+        command = Command(
+            argv=tuple(task.command or ()),
+            image=task.image_name,
+            pull_policy=task.image_pull_policy,
+            resources=_quantities(task),
+        )
+        return executor, ContainerProgram(command=command, directories=directories)
     if task.command is None:
         known = ", ".join([*image_names(), NOTIFY_IMAGE])
         raise BadOperationConfiguration(
-            f"task {task.name!r} needs a container of {task.image_name!r}, and no executor here runs containers: give "
-            f"it a command, register_image() a function for it, or take one of {known}"
+            f"task {task.name!r} needs a container of {task.image_name!r}: set {EXECUTOR_SETTING}={CONTAINER}, give it "
+            f"a command that runs as a process, register_image() a function for it, or take one of {known}"
         )
     get_logger().warning(
-        "task %r runs its command as a process: no executor here runs the image %s", task.name, task.image_name
+        "task %r runs its command as a process, without the image %s: %s=%s runs that",
+        *(task.name, task.image_name, EXECUTOR_SETTING, CONTAINER),
     )
     return "process", Program(argv=tuple(task.command), directories=directories)
+
+
+def _quantities(task: ContainerizedTask) -> tuple[tuple[str, str], ...]:
+    """Return requests and limits by names such as "limits.memory"."""
+    found: list[tuple[str, str]] = []
+    for kind, given in task.resources.items():
+        if not isinstance(given, Mapping):
+            raise BadOperationConfiguration(
+                f"resources of task {task.name!r} are requests and limits, each a mapping of quantities, not {given!r}"
+            )
+        found += [(f"{kind}.{name}", str(value)) for name, value in given.items()]
+    return tuple(found)
 
 
 def _packed(task: PythonTask) -> bytes:
@@ -130,7 +147,7 @@ def _check_notice(plan: Plan) -> None:
     notice = plan.notice
     if notice is not None and notice.image and not (notice.queue or notice.url):
         raise BadOperationConfiguration(
-            f"on_exit_notify names the image {notice.image} alone, and no executor here runs containers: name a queue "
+            f"on_exit_notify names the image {notice.image} alone, which nothing here runs: name a queue "
             "or a url, or use to_workflow(engine='argo') on a cluster"
         )
 

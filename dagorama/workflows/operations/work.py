@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from dagorama.workflows import function_process
-from dagorama.workflows.configuration import SharedDirectory
+from dagorama.workflows.configuration import SHARED_VARIABLE, SharedDirectory
 from dagorama.workflows.events import publish
-from dagorama.workflows.model import Command, TaskRun
+from dagorama.workflows.model import Command, Mount, TaskRun
 from dagorama.workflows.operations.folders import TaskFolders
 from dagorama.workflows.problems import TaskFailed
 
@@ -80,6 +80,31 @@ class Program:
                 argv = (*argv, str(script))
             here.execute(_command(here, folders, argv))
             folders.check_unwritten()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerProgram:
+    """A container that has the shared directories under the paths that they are written with."""
+
+    kind: ClassVar[str] = "container"
+    keeps_timeout: ClassVar[bool] = True
+
+    command: Command
+    directories: tuple[SharedDirectory, ...] = ()
+
+    def run(self, here: TaskRun) -> None:
+        """Run it."""
+        # No copy is made of what it may only read: it cannot write there.
+        kept = TaskFolders(here.run_id, here.task.id, tuple(replace(one, mode="") for one in self.directories))
+        kept.make()
+        mounts = tuple(
+            Mount(source=str(kept.place(one)), target=one.path, read_only=given.is_read_only)
+            for one, given in zip(kept.directories, self.directories, strict=True)
+        )
+        variables = {**dict(here.task.env), RUN_NAME: _run_name(here)}
+        if self.directories:
+            variables.setdefault(SHARED_VARIABLE, self.directories[0].path)
+        here.execute(replace(self.command, mounts=mounts, env=tuple(variables.items())))
 
 
 @dataclass(frozen=True, kw_only=True)

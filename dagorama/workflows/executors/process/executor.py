@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from threading import Lock
 from time import monotonic, sleep
 
 from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus
+from dagorama.workflows.executors.process import keeper
 from dagorama.workflows.executors.process.commands import directory_of, environment_of, words_of
 from dagorama.workflows.executors.process.launching import (
     checked_limits,
@@ -44,6 +46,9 @@ class _Followed:
 class ProcessExecutor:
     """Runs jobs as processes, each in a session of its own."""
 
+    #: The program of its keepers, by its file.
+    keeper = keeper.__file__
+
     def __init__(self) -> None:
         """Follow nothing yet."""
         self._followed: dict[Handle, _Followed] = {}
@@ -59,8 +64,7 @@ class ProcessExecutor:
         keeper_process = None
         try:
             if not _goes_on(folder):
-                _clear(folder)
-                keeper_process = _start(job, folder)
+                keeper_process = self.begin(job, folder)
         except BaseException:
             os.close(lock)
             raise
@@ -68,6 +72,30 @@ class ProcessExecutor:
         with self._lock:
             self._followed[handle] = _Followed(folder, lock, keeper_process)
         return handle
+
+    def begin(self, job: Job, folder: Path) -> subprocess.Popen[bytes]:
+        """Start the keeper of a job, whose folder may have what is left of an earlier one, and return its process."""
+        clear(folder)
+        directory = directory_of(job)
+        told = {
+            "argv": words_of(job.command.argv, directory),
+            "directory": directory,
+            "env": environment_of(job, os.environ),
+            "resource_limits": checked_limits(job),
+        }
+        return self.launched(job, folder, told)
+
+    def launched(self, job: Job, folder: Path, told: Mapping[str, object]) -> subprocess.Popen[bytes]:
+        """Start the keeper of a job, which is told what is its own, and the times that hold for all."""
+        times = {
+            "timeout_s": job.timeout_s,
+            "grace_s": grace_s(),
+            "orphan_s": seconds_of("DAGORAMA_ORPHAN_S", ORPHAN_S),
+        }
+        try:
+            return launch(folder, {**told, **times}, self.keeper)
+        except OSError as error:
+            raise TaskFailed(task_id=job.task_id, problem=f"cannot be started: {error}") from None
 
     def status(self, handle: Handle) -> JobStatus:
         """Return how a job stands."""
@@ -99,7 +127,7 @@ class ProcessExecutor:
         with self._lock:
             followed = self._followed.pop(handle)
         with suppress(OSError):
-            _clear(followed.folder)
+            clear(followed.folder)
             # Last: a worker that waits for the lock begins anew as soon as its file is gone.
             (followed.folder / "follower.lock").unlink()
             followed.folder.rmdir()
@@ -114,6 +142,10 @@ class ProcessExecutor:
         os.close(followed.lock)
         if followed.keeper is not None:
             reap_later(followed.keeper)
+
+    def folder(self, handle: Handle) -> Path:
+        """Return the folder of a job that is followed."""
+        return self._job(handle).folder
 
     def _job(self, handle: Handle) -> _Followed:
         with self._lock:
@@ -141,32 +173,16 @@ def _goes_on(folder: Path) -> bool:
         return False
     while (status := status_in(folder)).state is JobState.RUNNING and (folder / "cancel").exists():
         sleep(_LOOK_S)  # two at once of a job would be one too many
-    return status.state is not JobState.CANCELLED and not _was_lost(folder)
+    return status.state is not JobState.CANCELLED and not was_lost(folder)
 
 
-def _was_lost(folder: Path) -> bool:
+def was_lost(folder: Path) -> bool:
+    """Return whether a job has no keeper, and no end that one has written."""
     return not (folder / "end.json").exists() and not is_locked(folder / "keeper.lock")
 
 
-def _clear(folder: Path) -> None:
-    """Remove what an earlier job of the key has left behind, but for the lock."""
+def clear(folder: Path, *kept: str) -> None:
+    """Remove what an earlier job of the key has left behind, but for the lock and the files of the given names."""
     for path in folder.iterdir():
-        if path.name != "follower.lock":
+        if path.name not in ("follower.lock", *kept):
             path.unlink(missing_ok=True)
-
-
-def _start(job: Job, folder: Path) -> subprocess.Popen[bytes]:
-    directory = directory_of(job)
-    told = {
-        "argv": words_of(job.command.argv, directory),
-        "directory": directory,
-        "env": environment_of(job, os.environ),
-        "timeout_s": job.timeout_s,
-        "resource_limits": checked_limits(job),
-        "grace_s": grace_s(),
-        "orphan_s": seconds_of("DAGORAMA_ORPHAN_S", ORPHAN_S),
-    }
-    try:
-        return launch(folder, told)
-    except OSError as error:
-        raise TaskFailed(task_id=job.task_id, problem=f"cannot be started: {error}") from None

@@ -71,8 +71,8 @@ class Keeper:
             signal.sigtimedwait(_SIGNALS, ENDING_LOOK_S if self.reason else LOOK_S)
             is_empty = self.reap()
             now = time.monotonic()
-            if self.job.get("restart") and self.status is not None and not self.reason:
-                self.start_again(now)
+            if self.status is not None and not self.reason:
+                self.go_on(now)
             if not self.reason:
                 self.reason = self.reason_to_end(now)
                 if self.reason:
@@ -82,7 +82,17 @@ class Keeper:
                 self.signal_all(signal.SIGKILL)
             if self.reason and self.status is not None and (is_empty or now >= self.kill_at + GIVE_UP_S):
                 break
-        self.end({"reason": self.reason, "status": os.waitstatus_to_exitcode(self.status)})
+        self.end({"reason": self.reason, **self.outcome()})
+
+    def go_on(self, now: float) -> None:
+        """Start what is to run next, where the command has ended; without that it stays ended."""
+        if self.job.get("restart"):
+            self.start_again(now)
+
+    def outcome(self) -> dict[str, object]:
+        """Return how the command ended."""
+        assert self.status is not None, "nothing of it is left"
+        return {"status": os.waitstatus_to_exitcode(self.status)}
 
     def start_again(self, now: float) -> None:
         """Start the command anew, after a while: it has ended, and is to go on."""
@@ -97,8 +107,12 @@ class Keeper:
             self.start()
 
     def start(self) -> None:
-        """Start the command, in a session of its own."""
-        out, err = (os.open(self.path(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for name in ("out", "err"))
+        """Start the command."""
+        self.spawn(self.job["argv"], "out", "err")
+
+    def spawn(self, argv: list[str], *names: str) -> None:
+        """Start a program in a session of its own, with its output in the two files of these names."""
+        out, err = (os.open(self.path(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) for name in names)
         nothing = os.open(os.devnull, os.O_RDONLY)
         keeper_pid = os.getpid()
         self.pid = os.fork()
@@ -121,9 +135,9 @@ class Keeper:
             os.chdir(self.job["directory"])
         except BaseException as error:
             self.fail(f"{self.job['directory']}: {getattr(error, 'strerror', None) or error}", NOT_RUNNABLE)
-        program = self.job["argv"][0]
+        program = argv[0]
         try:
-            os.execvpe(program, self.job["argv"], self.job["env"])
+            os.execvpe(program, argv, self.job["env"])
         except FileNotFoundError:
             self.fail(f"{program}: there is no such program", NOT_FOUND)
         except BaseException as error:

@@ -25,8 +25,11 @@ GRACE_S = 3.0
 _STATES = {"cancelled": JobState.CANCELLED, "orphaned": JobState.CANCELLED, "overran": JobState.OVERRAN}
 
 
-def launch(folder: Path, job: Mapping[str, object]) -> subprocess.Popen[bytes]:
-    """Start the keeper of a job in its folder; `OSError` where that cannot be. The caller must wait for it."""
+def launch(folder: Path, job: Mapping[str, object], program: str = keeper.__file__) -> subprocess.Popen[bytes]:
+    """Start the keeper of a job in its folder, a program by its file; `OSError` where that cannot be.
+
+    The caller must wait for it.
+    """
     # The variables of the environment may be secret; the folder is the user's alone.
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     while (lock := lock_now(folder / "keeper.lock")) is None:
@@ -34,7 +37,7 @@ def launch(folder: Path, job: Mapping[str, object]) -> subprocess.Popen[bytes]:
     try:
         # The lock is the keeper's from its first moment on, and free when it is gone, however that came about.
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", keeper.__file__, str(folder), str(lock)],
+            [sys.executable, "-I", "-S", program, str(folder), str(lock)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -70,9 +73,9 @@ def status_in(folder: Path) -> JobStatus:
     reason, status = end["reason"], end["status"]
     if reason in _STATES:
         return JobStatus(state=_STATES[reason], problem=f"was ended, as it was {reason}")
-    if status == 0:
+    if status == 0 and not end.get("problem"):
         return JobStatus(state=JobState.SUCCEEDED)
-    return JobStatus(state=JobState.FAILED, problem=_how_it_ended(status))
+    return JobStatus(state=JobState.FAILED, problem=end.get("problem") or _how_it_ended(status))
 
 
 def _how_it_ended(status: int) -> str:
