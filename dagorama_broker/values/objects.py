@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from importlib import import_module
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The schemes of URLs of object stores, each with the beginning of the names of its settings.
-SCHEMES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_STORAGE_"}
+#: The schemes of URLs of object stores, each with the beginning of the names of its settings, and those that most have.
+SCHEMES = {"s3": "AWS_", "gs": "GOOGLE_", "az": "AZURE_"}
+_SETTINGS = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for others than Amazon, AWS_ENDPOINT_URL",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 
 #: What upload and download wait for at most before they are refused, and what short questions do: a worker's report
 #: must be answered, be it by no, well within its lease.
@@ -38,6 +43,10 @@ _PIECE_BYTES = 2**18
 _NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound|bucket does not exist|ContainerBeingDeleted")
 _NO_ROOM = re.compile("507 Insufficient Storage|XMinioStorageFull|QuotaExceeded|no space left on device|EntityTooLarge")
 _CODE, _MESSAGE = re.compile("<Code>([^<]*)</Code>"), re.compile("<Message>([^<]*)</Message>")
+
+
+#: By what the content of an object is known: S3 and Azure compare `e_tag`, Google the generation, which is `version`.
+Mark = Mapping[str, str]
 
 
 class Object(NamedTuple):
@@ -56,7 +65,7 @@ class Objects:
     """The objects below a URL, by their names from there on."""
 
     def __init__(self, url: str) -> None:
-        """Name the place. Raises `StoreUnusable` without obstore, or for a URL that is none of its."""
+        """Name the place. Raises `StoreUnusable` without obstore, and for a URL or settings that it does not take."""
         self.location = url
         try:
             self._obstore: Any = import_module("obstore")
@@ -67,12 +76,22 @@ class Objects:
                 "values in an object store need obstore, which a bare install does not bring",
                 "Install it with: pip install 'dagorama[object-store]'",
             ) from None
+        if found := re.search("[?#].*", url):
+            raise StoreUnusable(
+                url,
+                f"it is no URL of a bucket, as {found[0]!r} would not count",
+                f"Leave it out; set {settings_of(url)}",
+            )
         self.is_conditional = os.environ.get("AWS_CONDITIONAL_PUT") != "disabled" or not url.startswith("s3:")
         try:
             self._patient = _open(url, _PATIENT_S, _REQUEST_S, is_conditional=self.is_conditional)
             self._quick = _open(url, _QUICK_S, _QUESTION_S, is_conditional=self.is_conditional)
-        except Exception as error:
-            raise StoreUnusable(url, f"it is no URL of a bucket ({told(error)})") from error
+        except (self._faults.BaseError, ValueError) as error:
+            if isinstance(error, ValueError) or str(error).startswith("Generic URL error"):
+                raise StoreUnusable(url, f"it is no URL of a bucket ({told(error)})") from error
+            raise StoreUnusable(
+                url, f"the settings of the object store are missing or wrong ({told(error)})", f"Set {settings_of(url)}"
+            ) from error
 
     def get(self, name: str) -> memoryview | None:
         """Return an object's bytes, None where it is not there."""
@@ -81,13 +100,13 @@ class Objects:
         except FileNotFoundError:
             return None
 
-    def tag(self, name: str) -> str | None:
+    def mark(self, name: str) -> Mark | None:
         """Return the mark of an object's present content, None where it is not there."""
         try:
-            tag = self._do(lambda: self._obstore.head(self._quick, name))["e_tag"]
+            found = self._do(lambda: self._obstore.head(self._quick, name))
         except FileNotFoundError:
             return None
-        return str(tag)
+        return {key: found[key] for key in ("e_tag", "version") if found[key] is not None}
 
     def create(self, name: str, data: bytes | bytearray) -> bool:
         """Write an object, unless there is one; return whether it was written. Raises `NoRoom`."""
@@ -98,10 +117,10 @@ class Objects:
             return False
         return True
 
-    def replace(self, name: str, data: bytes | bytearray, tag: str | None = None) -> bool:
+    def replace(self, name: str, data: bytes | bytearray, mark: Mark | None = None) -> bool:
         """Write an object in place of another, with this mark if any; return whether it was there. Raises `NoRoom`."""
         try:
-            self._put(name, data, {"e_tag": tag} if tag and self.is_conditional else "overwrite")
+            self._put(name, data, mark if mark and self.is_conditional else "overwrite")
         except self._faults.PreconditionError:
             return False
         return True
@@ -196,6 +215,12 @@ def scheme_of(url: str) -> str:
     """Return the scheme of a URL, nothing for the name of a directory."""
     found = re.match("([A-Za-z][A-Za-z0-9+.-]*)://", url)
     return found[1].lower() if found else ""
+
+
+def settings_of(url: str) -> str:
+    """Return the names of the settings of an object store, for a message."""
+    scheme = scheme_of(url)
+    return f"{_SETTINGS[scheme]}, or others of {SCHEMES[scheme]}..."
 
 
 def told(error: BaseException) -> str:

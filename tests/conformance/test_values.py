@@ -22,7 +22,9 @@ VALUE = bytes(range(256)) * 10_000
 PART_BYTES = 1_000_000
 
 
-@pytest.fixture(params=["memory", "directory", "moto in parts", "rclone", "rclone in parts"])
+@pytest.fixture(
+    params=["memory", "directory", "moto in parts", "rclone", "rclone in parts", "azure in parts", "google in parts"]
+)
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ValueStore]:
     """Give an empty store, open."""
     store = make_store(request, str(request.param), tmp_path, monkeypatch)

@@ -26,11 +26,16 @@ DIGEST = sha256(VALUE).digest()
 PART_BYTES = 1_000
 
 
+#: For a test of what the clouds do each in their own way.
+on_each_cloud = pytest.mark.parametrize("url", ["moto", "azure", "google"], indirect=True)
+
+
 @pytest.fixture
-def url(moto: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> str:
+def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Name a place that nobody has used, and reach it by the environment."""
-    reach(moto, monkeypatch)
-    return moto.place()
+    server: ObjectServer = request.getfixturevalue(getattr(request, "param", "moto"))
+    reach(server, monkeypatch)
+    return server.place()
 
 
 @pytest.fixture
@@ -82,6 +87,7 @@ def names(url: str) -> list[str]:
     return [one.name for one in Objects(url).names("")]
 
 
+@on_each_cloud
 def test_a_small_value_is_one_object_and_a_larger_one_is_parts(store: BucketStore, url: str) -> None:
     """All of it can be seen by listing it; nothing is left of what is deleted but whose place it is."""
     small = VALUE[:PART_BYTES]
@@ -95,6 +101,7 @@ def test_a_small_value_is_one_object_and_a_larger_one_is_parts(store: BucketStor
     assert (store.delete(DIGEST), store.delete(digest), names(url)) == (len(VALUE), len(small), ["owner"])
 
 
+@on_each_cloud
 def test_values_are_there_after_a_restart(store: BucketStore, url: str) -> None:
     """And what had come of an upload, part by part."""
     put(store)
@@ -112,6 +119,7 @@ def test_values_are_there_after_a_restart(store: BucketStore, url: str) -> None:
     again.close()
 
 
+@on_each_cloud
 def test_values_of_another_database_are_refused(store: BucketStore, url: str) -> None:
     """They would be collected as unused; a place without values is taken over."""
     put(store)
@@ -133,6 +141,7 @@ def test_a_place_of_something_else_is_refused_and_left_as_it_is(url: str) -> Non
     assert names(url) == ["thesis.txt"]
 
 
+@on_each_cloud
 def test_an_empty_place_is_refused_where_values_are_used(url: str) -> None:
     """Unless somebody says that they are lost."""
     assert "nothing is there, and the database refers to values" in refusal(url, is_used=True)
@@ -142,6 +151,7 @@ def test_an_empty_place_is_refused_where_values_are_used(url: str) -> None:
     store.close()
 
 
+@on_each_cloud
 def test_a_broker_whose_place_was_taken_deletes_nothing_from_then_on(store: BucketStore, url: str) -> None:
     """The later one may use what the earlier takes for unused; it has looked a moment ago, and looks again."""
     put(store)
@@ -221,6 +231,7 @@ def test_an_upload_of_this_broker_goes_on_in_its_place(store: BucketStore, url: 
     assert (read(store), len(names(url))) == (VALUE, 1 + 1 + 3)
 
 
+@on_each_cloud
 def test_parts_of_a_value_that_is_deleted_while_it_is_read_are_not_gone_on_with(store: BucketStore, url: str) -> None:
     """They are read still, so the next upload of it has copies."""
     put(store)
@@ -235,20 +246,69 @@ def test_parts_of_a_value_that_is_deleted_while_it_is_read_are_not_gone_on_with(
     assert read(store) == VALUE
 
 
+@on_each_cloud
+def test_a_bucket_that_is_missing_is_told(url: str) -> None:
+    """With the place, and the setting that names it."""
+    missing = url.replace(BUCKET, "missing", 1)
+    said = refusal(missing)
+    assert said.startswith(f"{missing}: there is no such bucket (")
+    assert said.endswith("Make it, or name another one in DAGORAMA_VALUES.")
+
+
+@on_each_cloud
+def test_a_bucket_that_goes_away_is_told(store: BucketStore, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value is missing only where the bucket is there; else nodes wait, as for any store that is away."""
+    gone = Objects(url.replace(BUCKET, "missing", 1))
+    monkeypatch.setattr(store, "_objects", gone)
+    for ask in (lambda: store.find([DIGEST], 0.0, 0.0), lambda: store.read(DIGEST), lambda: put(store)):
+        with pytest.raises(StoreAway, match="missing") as caught:
+            ask()
+        assert caught.value.is_missing
+
+
+@pytest.mark.parametrize(
+    ("kind", "secret"), [("azure", "AZURE_STORAGE_ACCOUNT_KEY"), ("rclone", "AWS_SECRET_ACCESS_KEY")]
+)
+def test_credentials_that_are_wrong_are_told(
+    kind: str, secret: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their settings; of the servers here, these look at them."""
+    server: ObjectServer = request.getfixturevalue(kind)
+    reach(server, monkeypatch)
+    monkeypatch.setenv(secret, "d3Jvbmc=")
+    place = server.place()
+    said = refusal(place)
+    assert said.startswith(f"{place}: the object store does not let us (")
+    assert secret in said.partition("Look whether the credentials are right")[2]
+
+
+@pytest.mark.parametrize(
+    ("url", "settings", "said"),
+    [
+        ("az://bucket", {}, "Account must be specified). Set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"),
+        ("gs://bucket", {"GOOGLE_APPLICATION_CREDENTIALS": "/no/file"}, "/no/file: No such file or directory"),
+        ("s3://bucket?region=x", {}, "as '?region=x' would not count. Leave it out; set AWS_ACCESS_KEY_ID"),
+    ],
+)
+def test_settings_that_are_missing_or_wrong_are_told(
+    url: str, settings: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The URL is not blamed for them, nor they for it."""
+    for name in [name for name in os.environ if name.startswith(tuple(objects.SCHEMES.values()))]:
+        monkeypatch.delenv(name)
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StoreUnusable) as caught:
+        open_store(url, "memory:")
+    assert said in str(caught.value)
+
+
 @pytest.mark.parametrize("values", ["s3:/bucket", "S3:bucket/prefix", "gs:/", "az:bucket"])
 def test_a_url_with_too_few_slashes_is_no_directory(values: str) -> None:
     """It is refused: a directory of that name would be made, and fill the broker's disk."""
     with pytest.raises(StoreUnusable, match=r"a URL has two slashes, as (s3|S3|gs|az)://bucket/prefix"):
         open_store(values, "memory:")
     assert type(open_store(f"./{values}", "memory:")) is DirectoryStore
-
-
-@pytest.mark.parametrize("scheme", ["gs", "az"])
-def test_buckets_of_other_clouds_are_named_alike(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They go by the same border; their settings come from their own variables."""
-    monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", "account")
-    store = open_store(f"{scheme}://{BUCKET}/prefix", "memory:")
-    assert (type(store), store.location) == (BucketStore, f"{scheme}://{BUCKET}/prefix")
 
 
 def test_what_is_away_is_told_and_goes_on_later(gate: Gate, moto: ObjectServer) -> None:
@@ -308,6 +368,7 @@ def test_a_value_that_misses_a_part_ends_where_that_is(store: BucketStore, url: 
     assert read(store) == VALUE[:PART_BYTES]
 
 
+@on_each_cloud
 def test_a_damaged_value_is_replaced_while_somebody_reads_it(store: BucketStore, url: str) -> None:
     """Whoever reads the old one goes on; the new one is found."""
     for value in (VALUE, VALUE[:500]):
@@ -333,6 +394,7 @@ def test_a_small_value_that_was_changed_is_written_anew(store: BucketStore, url:
     assert read(store, sha256(value).digest()) == value
 
 
+@on_each_cloud
 def test_parts_of_values_and_of_uploads_under_way_are_no_remains(store: BucketStore) -> None:
     """Only what belongs to neither is removed."""
     put(store)
