@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import pytest
 
 from dagorama.workflows.executors.container.commands import environment_of_tool, words_of
-from dagorama.workflows.executors.container.keeper import next_step
+from dagorama.workflows.executors.container.executor import ContainerExecutor
+from dagorama.workflows.executors.container.keeper import ContainerKeeper, next_step
 from dagorama.workflows.executors.container.tools import find_tool
-from dagorama.workflows.executors.port import Job
+from dagorama.workflows.executors.following import follow
+from dagorama.workflows.executors.port import Job, JobState
 from dagorama.workflows.model import Command, Mount
 from dagorama.workflows.problems import TaskFailed
 
@@ -134,3 +137,40 @@ def test_steps_follow_from_how_the_container_stands(step: str, status: str | Non
     """
     found = None if status is None else {"Status": status} if status else {}
     assert next_step(step, found) == after
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("command", ["exec sleep 600", "trap '' TERM; while :; do sleep 0.1; done"])
+def test_a_container_that_is_not_there_yet_can_be_cancelled(
+    command: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A job whose image is being fetched ends as soon as it is to, whether or not the tool heeds SIGTERM."""
+    asked = tmp_path / "asked"
+    tool = tmp_path / "podman"
+    tool.write_text(f"#!/bin/sh\necho $1 >> {asked}\n[ $1 = create ] || exit 1\n{command}\n")
+    tool.chmod(0o700)
+    monkeypatch.setenv("DAGORAMA_CONTAINER_TOOL", str(tool))
+    monkeypatch.setenv("DAGORAMA_JOBS", str(tmp_path / "jobs"))
+    monkeypatch.setenv("DAGORAMA_JOB_GRACE_S", "0.2")
+    status = follow(
+        ContainerExecutor(), job(), should_stop=asked.exists, tell=lambda stream, text: None, warn=lambda text: None
+    )
+    assert status.state is JobState.CANCELLED
+    assert list((tmp_path / "jobs").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "argv", "problem"),
+    [
+        (0, [], ""),
+        (3, [], "ended with exit status 3"),
+        (143, [], "ended with exit status 143 (SIGTERM)"),
+        (137, ["--memory", "1b"], "ended with exit status 137 (SIGKILL); perhaps it took more memory than its limit"),
+        (200, [], "ended with exit status 200"),
+    ],
+)
+def test_the_end_of_a_container_is_told(tmp_path: Path, status: int, argv: list[str], problem: str) -> None:
+    """An exit status comes with the signal that it stands for, and with a doubt where memory is limited."""
+    (tmp_path / "job.json").write_text(json.dumps({"argv": argv, "tool": "podman", "name": "n", "image": "i"}))
+    keeper = ContainerKeeper(str(tmp_path))
+    assert keeper.told_end({"Status": "exited", "ExitCode": status}) == {"status": status, "problem": problem}

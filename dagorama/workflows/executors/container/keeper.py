@@ -178,7 +178,14 @@ class ContainerKeeper(Keeper):
         if found.get("OOMKilled"):
             return {"status": status, "problem": "was killed, as it took more memory than it may"}
         status = self.status_of_shell(status)
-        return {"status": status, "problem": f"ended with exit status {status}{_signal_of(status)}" if status else ""}
+        return {"status": status, "problem": self.how_it_ended(status)}
+
+    def how_it_ended(self, status: int) -> str:
+        """Return the end of a container for people, by its exit status; empty for a good one."""
+        # Not known for sure: the tool looks at its first process alone, and that is the one which passes signals on.
+        is_limited = status == 128 + signal.SIGKILL and "--memory" in self.job["argv"]
+        doubt = "; perhaps it took more memory than its limit" if is_limited else ""
+        return f"ended with exit status {status}{_signal_of(status)}{doubt}" if status else ""
 
     def refusal(self, file: str) -> str:
         """Return what the tool says in a file of why there is no container, and the way out."""
