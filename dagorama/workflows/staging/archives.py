@@ -116,7 +116,7 @@ class _Bounded:
     """An archive as zipfile reads it, which takes its list of entries in one piece and makes objects of all of them.
 
     So that piece is looked at on its way, whatever the record at the archive's end says of it: of several such records
-    zipfile alone knows which one it believes. What is read of the entries themselves is far below both bounds.
+    zipfile alone knows which one it believes. Reads of the entries themselves are far below both bounds.
     """
 
     def __init__(self, opened: BinaryIO, what: str) -> None:

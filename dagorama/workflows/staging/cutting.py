@@ -18,7 +18,7 @@ _LOOK_S = 0.1
 
 
 class Cutter:
-    """Breaks a connection off, in its block, as soon as `check` raises; whoever waits for it then asks `check`."""
+    """Breaks a connection off, in its block, as soon as `check` raises; its user then asks `check` in turn."""
 
     def __init__(self, check: Callable[[], None]) -> None:
         """`check` is asked in a thread of its own; once it has raised it goes on to do so."""
