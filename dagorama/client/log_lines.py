@@ -77,11 +77,8 @@ class LogGap:
         return self.text
 
 
-def by_time(lines: Iterable[LogLine | LogGap]) -> list[LogLine | LogGap]:
-    """Return all lines by the times at which they were written, where those of several workers came in another order.
-
-    What an attempt has stays in its order, gaps too, also where the clock was set back.
-    """
+def in_order_of_time(lines: Iterable[LogLine | LogGap]) -> list[LogLine | LogGap]:
+    """Return lines by the times at which they were written, but each attempt's, and its gaps, as they came."""
     ordered: list[tuple[datetime, LogLine | LogGap]] = []
     lasts: dict[tuple[UUID | None, int], datetime] = {}
     for line in lines:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from dagorama.client.log_lines import LogGap, LogLine
+from dagorama.client.log_lines import LogGap, LogLine, in_order_of_time
 from dagorama.client.logs import LogReading, read_logs, read_logs_async
 from dagorama.client.steps import Steps
 from dagorama.instance.twins import asking, later
@@ -58,6 +58,13 @@ class Log:
         async for each in reading:
             if self._fits(each):
                 yield each
+
+    def by_time(self) -> list[LogLine | LogGap]:
+        """Return all of it by the times of the lines, which of several workers may have come in another order.
+
+        The lines of an attempt stay in their order, also where a clock was set back. Raises as it does when it is read.
+        """
+        return in_order_of_time(self)
 
     @asking
     def page(self, after: int = 0, *, wait: bool = False) -> Steps[LogPage]:

@@ -8,7 +8,6 @@ from typing import Any, cast
 from uuid import UUID
 
 from dagorama import Instance, attach
-from dagorama.client.log_lines import by_time
 from dagorama.errors import InstanceCancelled, InstanceFailed
 from dagorama.states import InstanceState
 
@@ -114,7 +113,7 @@ class Execution:
 
     def logs(self) -> str:
         """Return what the tasks have printed, by the times at which they did, be it that they failed."""
-        return "\n".join(map(str, by_time(self._instance().logs())))
+        return "\n".join(map(str, self._instance().logs().by_time()))
 
     def wait(self, timeout: float | None = None) -> Execution:
         """Wait until the run has ended, `timeout` seconds at most, and return itself. Raises `ResultTimeout`."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import shutil
 import time
 from contextlib import suppress
@@ -18,6 +17,7 @@ from threading import Thread
 from uuid import UUID
 
 from dagorama import DagoramaError, InstancePruned, UnknownId, attach
+from dagorama.jitter import chance
 from dagorama.logging import get_logger
 from dagorama.settings import should_run_inline
 from dagorama.workflows.staging.runs import runs_root
@@ -36,7 +36,7 @@ def sweep(root: Path | None = None) -> list[UUID]:
     """
     found = _runs_in(runs_root() if root is None else root)
     gone = []
-    for path, run in random.sample(found, min(len(found), LOOKED_AT_MAX)):
+    for path, run in chance.sample(found, min(len(found), LOOKED_AT_MAX)):
         try:
             attach(run).refresh()
         except InstancePruned:

@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from dagorama.client import log_lines
-from dagorama.client.log_lines import LogBlock, LogChunk, LogGap, LogLine, LogPart, LogReader, by_time
+from dagorama.client.log_lines import LogBlock, LogChunk, LogGap, LogLine, LogPart, LogReader, in_order_of_time
 from dagorama.v1.logs_pb2 import LogLines
 
 NODE, OTHER = b"n" * 16, b"o" * 16
@@ -176,6 +176,6 @@ def test_lines_of_several_workers_are_put_in_order_of_time() -> None:
     other.times_us[:] = [NOON_US + 500_000, -2_000_000]
     found = read(block(other, LogPart(OTHER, 1, 7, 0, 0, ended=False)), block(late, PART._replace(dropped_lines=1)))
     assert texts(found)[0] == "between"
-    gap, *lines = by_time(found)
+    gap, *lines = in_order_of_time(found)
     assert isinstance(gap, LogGap)
     assert texts(lines) == ["first", "between", "clock was set back", "second"]

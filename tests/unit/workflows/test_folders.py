@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dagorama.workflows.operations.folders import remove_tree
+from dagorama.workflows.staging.sweeping import remove_tree
 
 
 @pytest.fixture
