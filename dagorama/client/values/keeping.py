@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from weakref import WeakKeyDictionary
 
+from dagorama.calls.references import Reference
 from dagorama.logging import get_logger
 
 #: Where the broker did not answer it is asked again after so long, and then after twice as long each time.
@@ -19,21 +20,21 @@ AGAIN_S = 15.0
 class Keeper:
     """Asks for values for as long as their owners live."""
 
-    def __init__(self, ask: Callable[[Sequence[bytes]], object], pause_s: Callable[[], float]) -> None:
-        """Call `ask` with the digests of all values, every `pause_s()` seconds, while there are any."""
+    def __init__(self, ask: Callable[[Sequence[Reference]], object], pause_s: Callable[[], float]) -> None:
+        """Call `ask` with the references of all values, every `pause_s()` seconds, while there are any."""
         self._ask = ask
         self._pause_s = pause_s
         #: For those below: nodes begin and end while the thread looks.
         self._lock = threading.Lock()
-        self._digests: WeakKeyDictionary[object, dict[bytes, None]] = WeakKeyDictionary()
+        self._held: WeakKeyDictionary[object, dict[Reference, None]] = WeakKeyDictionary()
         self._is_asking = False
         #: Set where values are to be asked for at once.
         self._hurries = threading.Event()
 
-    def hold(self, owner: object, digests: Iterable[bytes], *, at_once: bool = False) -> None:
+    def hold(self, owner: object, references: Iterable[Reference], *, at_once: bool = False) -> None:
         """Keep values until `owner` is gone. With `at_once` ask for them without a pause first."""
         with self._lock:
-            self._digests.setdefault(owner, {}).update(dict.fromkeys(digests))
+            self._held.setdefault(owner, {}).update(dict.fromkeys(references))
             if at_once:
                 self._hurries.set()
             if self._is_asking:
@@ -48,7 +49,7 @@ class Keeper:
             self._hurries.wait(pause_s)
             self._hurries.clear()
             with self._lock:
-                held = {digest for digests in list(self._digests.values()) for digest in digests}
+                held = {reference for references in list(self._held.values()) for reference in references}
                 if not held:
                     self._is_asking = False
                     return

@@ -94,17 +94,17 @@ class RemoteValues:
         for content in contents:
             references.append(self._put(content))
             if len(references) < len(contents):
-                self._keeper.hold(while_others_come, [references[-1].digest])
+                self._keeper.hold(while_others_come, [references[-1]])
         return references
 
     def confirm(self, references: Sequence[Reference], what: str) -> None:
         """Ask for the values that are not surely there; see `ValueStore`. One that is at hand here is stored anew."""
         self._description()  # raises `NoStore`
-        unsure = {reference.digest: reference for reference in references if not self._is_there(reference)}
-        for digest in self._wire.find(list(unsure)):
-            if not self._put_anew(digest):
-                raise put_is_gone(unsure[digest], what)
-        for reference in unsure.values():
+        unsure = [reference for reference in references if not self._is_there(reference)]
+        for reference in self._missing(unsure):
+            if not self._put_anew(reference.digest):
+                raise put_is_gone(reference, what)
+        for reference in unsure:
             self._is_sure(reference)
 
     def put_again(self, digests: Sequence[bytes]) -> None:
@@ -120,26 +120,44 @@ class RemoteValues:
             )
 
     def _put_anew(self, digest: bytes) -> bool:
-        """Store a value that the store has lost; return whether it was at hand."""
+        """Store a value that the store has lost; return whether this process, or the cache of its host, had it."""
         self._sure.pop(digest, None)
         mapped = self._mapped.bytes_of(digest)
         made = self._recent.objects.get(digest) if mapped is None and self._recent is not None else None
         at_hand = made if mapped is None else mapped.bytes
         if at_hand is not None:
             self._put(Content([at_hand]))
-        return at_hand is not None
+            return True
+        found = self._in_cache(digest)
+        if found is not None:
+            self._upload(*found)
+        return found is not None
+
+    def _in_cache(self, digest: bytes) -> tuple[Reference, memoryview] | None:
+        """Return a value by its file in the cache of this host; None where there is none with its bytes."""
+        cache = _cache()
+        reference = cache.find(digest) if cache is not None else None
+        if cache is None or reference is None:
+            return None
+        descriptor = cache.open(reference)
+        whole = map_file(self._mapped, reference, descriptor) if descriptor is not None else None
+        return None if whole is None else (reference, memoryview(whole))
 
     def hold(self, owner: object, payload: bytes, *, at_once: bool = False) -> None:
         """Keep the values that a payload refers to; see `ValueStore`."""
         if is_referring(payload):
-            digests = [digest for digest, _ in read_references(payload).references]
-            self._keeper.hold(owner, digests, at_once=at_once)
+            self._keeper.hold(owner, read_references(payload).references, at_once=at_once)
 
-    def _ask_for(self, digests: Sequence[bytes]) -> None:
+    def _ask_for(self, references: Sequence[Reference]) -> None:
         """Have the store keep values for another while; one that it has lost is stored anew, if it is at hand."""
         self._description()  # says for how long that is
-        for digest in self._wire.find(digests):
-            self._put_anew(digest)
+        for reference in self._missing(references):
+            self._put_anew(reference.digest)
+
+    def _missing(self, references: Sequence[Reference]) -> list[Reference]:
+        """Return the values that the store lacks, or has cut short; it keeps the others for another while."""
+        missing = self._wire.find([one.digest for one in references], [one.size for one in references])
+        return [reference for reference in references if reference.digest in missing]
 
     def get(self, references: Sequence[Reference], what: str, *, as_bytes: bool = False) -> Sequence[Buffer]:
         """Return values, mapped from files where they have one; see `ValueStore`."""
@@ -197,7 +215,7 @@ class RemoteValues:
         """Return whether the store has a value, and keeps it for a while."""
         if self._is_there(reference):
             return True
-        if self._wire.find([reference.digest], [reference.size]):
+        if self._missing([reference]):
             return False
         self._is_sure(reference)
         return True
@@ -282,7 +300,7 @@ class RemoteValues:
         try:
             return self._fetched(reference, what)
         except PayloadError:
-            if self._wire.find([reference.digest]):
+            if self._missing([reference]):
                 raise
             return self._fetched(reference, what)  # somebody has put it anew, as it was damaged
 

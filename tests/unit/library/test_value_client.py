@@ -307,7 +307,7 @@ def test_files_with_other_bytes_are_not_believed(tmp_path: Path, cache: Path) ->
         assert kept.read_bytes() == VALUE
 
 
-def test_a_value_that_the_store_has_lost_is_stored_anew(server: ValueServer) -> None:
+def test_a_value_that_the_store_has_lost_is_stored_anew(server: ValueServer, cache: Path) -> None:
     """As long as its bytes are at hand."""
     values = client(server)
     values.put([Content([VALUE])])
@@ -316,8 +316,23 @@ def test_a_value_that_the_store_has_lost_is_stored_anew(server: ValueServer) -> 
     values.put_again([REFERENCE.digest])
     assert server.values == {REFERENCE.digest: VALUE}
     server.values.clear()
+    (cache / REFERENCE.digest.hex()).unlink(missing_ok=True)
     with pytest.raises(PayloadError, match="run the node again"):
         client(server).put_again([REFERENCE.digest])
+
+
+def test_a_value_in_the_cache_of_the_host_is_at_hand(far: ValueServer, cache: Path) -> None:
+    """Whichever process of the host has put or fetched it; a file that has other bytes is not stored."""
+    client(far).put([Content([VALUE])])
+    far.values.clear()
+    far.parts.clear()
+    client(far).put_again([REFERENCE.digest])
+    assert far.values == {REFERENCE.digest: VALUE}
+    far.values.clear()
+    (cache / REFERENCE.digest.hex()).write_bytes(VALUE[:-1])
+    with pytest.raises(PayloadError, match="run the node again"):
+        client(far).put_again([REFERENCE.digest])
+    assert far.values == {}
 
 
 def test_a_value_that_is_not_at_hand_and_was_not_lost_is_no_failure(server: ValueServer) -> None:
@@ -486,6 +501,8 @@ def test_a_value_is_kept_until_its_owner_is_gone(server: ValueServer) -> None:
     assert set(server.asked[asked:]) == {"find"}
     server.values.clear()  # it has lost them
     wait_until(lambda: server.values == {REFERENCE.digest: VALUE})
+    server.values[REFERENCE.digest] = VALUE[:-1]  # it was cut short
+    wait_until(lambda: server.values == {REFERENCE.digest: VALUE})
     del owner
     wait_until(lambda: not values._keeper._is_asking)
     asked = len(server.asked)
@@ -496,18 +513,19 @@ def test_a_value_is_kept_until_its_owner_is_gone(server: ValueServer) -> None:
 
 def test_values_are_asked_for_again_after_an_error() -> None:
     """The broker may be away for a moment."""
-    asked: list[list[bytes]] = []
+    asked: list[list[Reference]] = []
 
-    def ask(digests: Sequence[bytes]) -> None:
-        asked.append(list(digests))
+    def ask(references: Sequence[Reference]) -> None:
+        asked.append(list(references))
         raise OSError("it is away")
 
     owner = Owner()
     keeper = Keeper(ask, lambda: 0.001)
-    keeper.hold(owner, [b"b", b"a"])
-    keeper.hold(owner, [b"a"])
+    first, second = Reference(b"a" * 32, 1), Reference(b"b" * 32, 2)
+    keeper.hold(owner, [second, first])
+    keeper.hold(owner, [first])
     wait_until(lambda: len(asked) >= 3)
-    assert asked[2] == [b"a", b"b"]
+    assert asked[2] == [first, second]
     del owner
     wait_until(lambda: not keeper._is_asking)
 
