@@ -11,11 +11,10 @@ from dagorama.cli.asking import asks_broker, print_json
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
 from dagorama.cli.target import class_in, import_target, split_target
-from dagorama.cli.workflows import is_workflow
+from dagorama.cli.workflows import read_target
 from dagorama.logging import printable
 from dagorama.looking.functions import check_functions
 from dagorama.worker.shell.listing import functions_in, functions_of
-from dagorama.workflows.formats import load_workflow
 from dagorama.workflows.problems import Problem, WorkflowError
 
 
@@ -32,12 +31,10 @@ def check(target: str, strict: bool, as_json: bool) -> None:
     be imported or has no definition. Workers without --import do not tell the broker the versions of their functions:
     where only such a worker would run a function, it is named, and may turn out to have another version.
 
-    A TARGET such as nightly.cfg is a workflow file, for which no broker is asked. Exit status: 0 it is right, 1 it has
-    problems, which are listed with file and line.
+    A TARGET such as nightly.cfg, or a path.py with a DAG of operators, is a workflow, for which no broker is asked.
+    Exit status: 0 it is right, 1 it has problems, which are listed with file and line.
     """
-    if is_workflow(target):
-        _check_workflow(target, strict=strict, as_json=as_json)
-        return
+    _check_workflow(target, strict=strict, as_json=as_json)
     if strict:
         raise click.UsageError("--strict is for workflows, and this is none")
     where, name = split_target(target)
@@ -60,10 +57,12 @@ def check(target: str, strict: bool, as_json: bool) -> None:
 
 
 def _check_workflow(target: str, *, strict: bool, as_json: bool) -> None:
-    """List the problems of a workflow file, and end with status 1 where it cannot run."""
+    """List the problems of a workflow, and end with status 1 where it cannot run; a no-op for definitions."""
     found: Sequence[Problem]
     try:
-        loaded = load_workflow(target, strict=strict)
+        loaded = read_target(target, strict=strict)
+        if loaded is None:
+            return
         count, found = len(loaded.workflow.tasks), [*loaded.warnings, *loaded.notices]
     except WorkflowError as error:
         count, found = 0, error.problems

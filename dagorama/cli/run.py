@@ -15,7 +15,7 @@ from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Outcome, Settings, execute
 from dagorama.cli.stopping import stopping_on_signals
 from dagorama.cli.target import check_arguments, load_target, parse_arguments
-from dagorama.cli.workflows import is_workflow, prepared, run_workflow, workflow_options
+from dagorama.cli.workflows import prepared, run_workflow, workflow_options
 from dagorama.settings import should_run_inline
 from dagorama.worker.options import CONCURRENCY_MAX, cancel_grace_s, default_code_mismatch
 
@@ -58,7 +58,8 @@ def run(
 
     TARGET is module:Class or path.py:Class, or the module or file alone if it has one definition. ARGUMENTS are Python
     literals, such as 1, "['a', 'b']" or name=None; what is no literal is a string. Put -- before arguments that begin
-    with a dash. A TARGET such as nightly.cfg is a workflow, by the suffix of the file, and takes no arguments.
+    with a dash. A TARGET such as nightly.cfg is a workflow, by the suffix of the file, and takes no arguments; so is a
+    path.py, or path.py:name, with a DAG of operators.
 
     The value goes to standard output: a string as it is, everything else as Python writes it; of a workflow, a line for
     each task that changes. What nodes print, and how it goes on, goes to standard error. Exit status: 0 done, 1 a node
@@ -70,10 +71,10 @@ def run(
     settings = Settings(
         workers=workers or usable_cpus(), concurrency=concurrency, storage=storage, tolerations=tolerations
     )
-    if is_workflow(target):
+    ready = prepared(target, strict=strict, uploads=uploads, commands=commands)
+    if ready is not None:
         if arguments or json_text is not None:
             raise click.UsageError(f"{target} is a workflow, which takes no arguments")
-        ready = prepared(target, strict=strict, uploads=uploads, commands=commands)
         with stopping_on_signals():
             sys.exit(run_workflow(ready, settings))
     if strict or uploads or commands is not None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import click
 
@@ -20,6 +21,10 @@ from dagorama.code.importing import import_users
 from dagorama.definition import DAGDefinition
 from dagorama.inspection import problem_of_call, shown_signature
 from dagorama.workflows.formats import read_suffixes
+from dagorama.workflows.problems import WorkflowError
+
+if TYPE_CHECKING:
+    from dagorama.workflows.operators import DAG
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,28 @@ def load_target(text: str) -> Target:
     where, name = split_target(text)
     module, folder = import_target(where)
     return Target(definition=_definition(module, name or _only(module, where), where), folder=folder)
+
+
+def dag_of(text: str) -> DAG | None:
+    """Import "module:name" or "path.py:name", or without the name where the module has one DAG of operators.
+
+    Returns None where a definition is meant. Raises `click.UsageError` that names the fault, and `WorkflowError` for a
+    DAG that is wrong.
+    """
+    where, name = split_target(text)
+    module, _ = import_target(where)
+    operators = sys.modules.get("dagorama.workflows.operators")
+    if operators is None:  # so there is none
+        return None
+    if name:
+        found = getattr(module, name, None)
+        return found if isinstance(found, operators.DAG) else None
+    dags = {name: value for name, value in vars(module).items() if isinstance(value, operators.DAG)}
+    own = {name: value for name, value in dags.items() if value.module == module.__name__}
+    if own and len({*map(id, own.values())}) + len(_definitions(module)) > 1:
+        names = " or ".join(f"{where}:{one}" for one in (*own, *_definitions(module)))
+        raise click.UsageError(f"{where} has several DAGs: write {names}")
+    return next(iter(own.values()), None)
 
 
 def split_target(text: str) -> tuple[str, str]:
@@ -100,6 +127,8 @@ def _import(name: str, folder: Path, where: str) -> ModuleType:
                 f"workflow is a file with one of the suffixes {read_suffixes()}"
             ) from None
         raise _not_importable(where, error) from None
+    except WorkflowError:  # it has the places of all faults
+        raise
     except Exception as error:
         raise _not_importable(where, error) from None
 

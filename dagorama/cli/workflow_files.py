@@ -9,7 +9,7 @@ import click
 from dagorama.cli.asking import asks
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
-from dagorama.cli.workflows import begin, loaded, prepared, workflow_options
+from dagorama.cli.workflows import begin, loaded, prepared, workflow_alone, workflow_options
 from dagorama.logging import printable
 from dagorama.workflows.formats import FORMATS, write_workflow
 from dagorama.workflows.problems import WorkflowError
@@ -20,12 +20,14 @@ from dagorama.workflows.problems import WorkflowError
 @workflow_options
 @asks
 def apply(file: str, strict: bool, uploads: tuple[tuple[str, Path], ...], commands: Path | None) -> None:
-    """Start a run of the workflow in FILE at the broker, and print the instance's id.
+    """Start a run of the workflow in FILE at the broker, and print the instance's id. FILE may be path.py, which has a
+    DAG of operators, with :name after it for one of several.
 
     Its workers run the tasks, in this folder if it is on their machines. `dagorama show ID` and all other commands take
     the id. Schedules in the file are checked, and not registered: there are none yet.
     """
-    print_text(str(begin(prepared(file, strict=strict, uploads=uploads, commands=commands)).instance_id))
+    ready = prepared(file, strict=strict, uploads=uploads, commands=commands)
+    print_text(str(begin(workflow_alone(file, ready)).instance_id))
 
 
 @click.command(context_settings=HELP)
@@ -41,9 +43,11 @@ def apply(file: str, strict: bool, uploads: tuple[tuple[str, Path], ...], comman
 def export(file: str, name: str, strict: bool) -> None:
     """Write the workflow in FILE in another format to standard output.
 
+    FILE may be path.py, which has a DAG of operators, with :name after it for one of several.
+
     Exit status: 0 done, 2 the file is wrong, or the other format has no words for a part of it.
     """
-    workflow = loaded(file, strict=strict)
+    workflow = workflow_alone(file, loaded(file, strict=strict))
     try:
         text = write_workflow(workflow, name)
     except WorkflowError as error:

@@ -17,6 +17,7 @@ from dagorama import attach
 from dagorama.cli.failure import CannotStart
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Settings, follow, house
+from dagorama.cli.target import dag_of
 from dagorama.client.status import InstanceStatus
 from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
@@ -24,12 +25,13 @@ from dagorama.logging import printable
 from dagorama.settings import should_run_inline
 from dagorama.workflows.endings import told_end
 from dagorama.workflows.formats import RunOptions, Telling, format_of, load_workflow, prepare_run
-from dagorama.workflows.model import Workflow
+from dagorama.workflows.model import Loaded, Workflow
 from dagorama.workflows.problems import Problem, WorkflowError
 from dagorama.workflows.running import start_workflow
 from dagorama.workflows.view import TextView, others_failed, statuses_of
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T")
 
 #: Seconds after which a job ends whose worker was killed: enough for another worker to be started, and no more.
 ORPHAN_S = "10"
@@ -80,33 +82,56 @@ def workflow_options(command: F) -> F:
     return command
 
 
-def is_workflow(target: str) -> bool:
-    """Return whether a target is a workflow file, by its suffix."""
-    return format_of(Path(target)) is not None
+def read_target(target: str, *, strict: bool) -> Loaded | None:
+    """Read the workflow of a target: a file, by its suffix, or a module with a DAG; None where a definition is meant.
+
+    Raises `WorkflowError` with all that is wrong with it, and `click.UsageError` for a module that is not to be had.
+    """
+    if format_of(Path(target)) is not None:
+        return load_workflow(target, strict=strict)
+    dag = dag_of(target)
+    return None if dag is None else dag.load(strict=strict)
 
 
 def prepared(
     target: str, *, strict: bool, uploads: Sequence[tuple[str, Path]] = (), commands: Path | None = None
-) -> Prepared:
-    """Read a workflow, tell its warnings, and make it ready to start; `click.UsageError` with all that is wrong."""
+) -> Prepared | None:
+    """Read a workflow, tell its warnings, and make it ready to start; None where the target is a definition.
+
+    Raises `click.UsageError` with all that is wrong.
+    """
     workflow = loaded(target, strict=strict)
+    if workflow is None:
+        return None
     if len(dict(uploads)) < len(uploads):
         raise click.UsageError("two uploads have the same name")
     try:
         parameters = prepare_run(workflow, RunOptions(uploads=dict(uploads), commands=commands))
     except WorkflowError as error:
         raise click.UsageError(printable(str(error))) from None
-    return Prepared(workflow=workflow, parameters=parameters, directory=Path(target).resolve().parent)
+    return Prepared(workflow=workflow, parameters=parameters, directory=Path(workflow.source).resolve().parent)
 
 
-def loaded(target: str, *, strict: bool) -> Workflow:
-    """Read a workflow and tell its warnings and notices; `click.UsageError` with all that is wrong with it."""
+def loaded(target: str, *, strict: bool) -> Workflow | None:
+    """Read a workflow and tell its warnings and notices; None where the target is a definition.
+
+    Raises `click.UsageError` with all that is wrong with it.
+    """
     try:
-        found = load_workflow(target, strict=strict)
+        found = read_target(target, strict=strict)
     except WorkflowError as error:
         raise click.UsageError("\n".join(printable(line) for line in str(error).splitlines())) from None
+    if found is None:
+        return None
     tell([*found.warnings, *found.notices])
     return found.workflow
+
+
+def workflow_alone(target: str, found: T | None) -> T:
+    """Return what was read of a target, which has to be a workflow; `click.UsageError` for a definition."""
+    if found is None:
+        raise click.UsageError(f"{target} has no DAG of operators; `dagorama start` and `run` take definitions")
+    return found
 
 
 def tell(problems: Sequence[Problem]) -> None:

@@ -20,17 +20,41 @@ def write_call(folder: Path, call: bytes) -> None:
     _write(folder / CALL, call)
 
 
-def pack(function: Callable[..., object], args: tuple[object, ...]) -> bytes:
-    """Return a function and its arguments as bytes; `ImportError` where cloudpickle is missing, or an error of it."""
+def pack(function: Callable[..., object], args: tuple[object, ...], *, module: str = "") -> bytes:
+    """Return a function and its arguments as bytes, which hold all that they use of `module`: nobody imports that then.
+
+    `ImportError` where cloudpickle is missing, or an error of it.
+    """
     import cloudpickle  # type: ignore[import-untyped, unused-ignore]
 
-    packed: bytes = cloudpickle.dumps((function, args))
+    own = sys.modules.get(module)
+    is_to_be_told = own is not None and module not in ("__main__", *cloudpickle.list_registry_pickle_by_value())
+    if is_to_be_told:
+        cloudpickle.register_pickle_by_value(own)
+    try:
+        packed: bytes = cloudpickle.dumps((function, args))
+    finally:
+        if is_to_be_told:
+            cloudpickle.unregister_pickle_by_value(own)
     return packed
 
 
+class Carried:
+    """A value with classes that only the function's process has; read as a pickle, it is the value itself."""
+
+    def __init__(self, data: bytes) -> None:
+        """Take the value as bytes."""
+        self._data = data
+
+    def __reduce__(self) -> tuple[Callable[[bytes], object], tuple[bytes]]:
+        """Have the value made of the bytes."""
+        return pickle.loads, (self._data,)
+
+
 def read_value(folder: Path) -> object:
-    """Return the value that the function has returned."""
-    return pickle.loads((folder / VALUE).read_bytes())
+    """Return the value that the function has returned, for the node to return."""
+    data = (folder / VALUE).read_bytes()
+    return Carried(data) if b"cloudpickle" in data else pickle.loads(data)
 
 
 def read_error(folder: Path) -> str:

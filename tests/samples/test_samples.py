@@ -76,6 +76,19 @@ def test_operations_run_as_their_scripts_have_them(tmp_path: Path, monkeypatch: 
     }
 
 
+def test_a_model_is_trained_and_released() -> None:
+    """The DAG of operators runs to its end, and shows the model of which the checks have said that it is good."""
+    words = ["-m", "dagorama.cli.main", "run", "samples/training.py"]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "Pipeline completed successfully."
+    assert lines.index(f"task_id: {'check-model':<15} status:Succeeded") < lines.index(
+        f"task_id: {'show':<15} status:Succeeded"
+    )
+    assert '"good": 1.5' in done.stderr
+
+
 def test_four_workers_do_four_things_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of four pieces of 2 s of work each is begun before any other has ended."""
     monkeypatch.syspath_prepend(SAMPLES)

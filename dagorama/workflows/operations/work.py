@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,6 +10,7 @@ from typing import ClassVar
 from dagorama.workflows import function_process
 from dagorama.workflows.configuration import SHARED_VARIABLE, SharedDirectory
 from dagorama.workflows.events import publish
+from dagorama.workflows.function_calls import call_in_process
 from dagorama.workflows.model import Command, Mount, TaskRun
 from dagorama.workflows.operations.folders import TaskFolders
 from dagorama.workflows.problems import TaskFailed
@@ -42,19 +41,8 @@ class FunctionCall:
     def run(self, here: TaskRun) -> object:
         """Call it, and return its value."""
         with _folders(here, self.directories) as folders:
-            function_process.write_call(folders.own, self.packed)
-            module = function_process.__name__
-            argv = (sys.executable, "-u", "-m", module, str(folders.own))
-            # The modules that this worker can import, the function's process can, and before them the task's own.
-            own = [value for name, value in here.task.env if name == "PYTHONPATH" and value]
-            path = os.pathsep.join([*own, *(each or os.getcwd() for each in sys.path)])
-            try:
-                here.execute(_command(here, folders, argv, ("PYTHONPATH", path)))
-            except TaskFailed:
-                error = function_process.read_error(folders.own)
-                if not error:
-                    raise
-                raise TaskFailed(task_id=here.task.id, problem=f"failed: {error}") from None
+            env = _variables(here, folders)
+            call_in_process(here, folders.own, self.packed, directory=str(folders.work), env=env)
             folders.check_unwritten()
             return function_process.read_value(folders.own)
 
@@ -78,7 +66,8 @@ class Program:
                 script = folders.own / "script"
                 script.write_text(self.source, encoding="utf-8", errors="surrogateescape")
                 argv = (*argv, str(script))
-            here.execute(_command(here, folders, argv))
+            env = tuple(_variables(here, folders).items())
+            here.execute(Command(argv=argv, directory=str(folders.work), env=env))
             folders.check_unwritten()
 
 
@@ -136,9 +125,8 @@ def _folders(here: TaskRun, directories: tuple[SharedDirectory, ...]) -> Iterato
         raise
 
 
-def _command(here: TaskRun, folders: TaskFolders, argv: tuple[str, ...], *more: tuple[str, str]) -> Command:
-    variables = {**folders.environment(here.task.env), RUN_NAME: _run_name(here), **dict(more)}
-    return Command(argv=argv, directory=str(folders.work), env=tuple(variables.items()))
+def _variables(here: TaskRun, folders: TaskFolders) -> dict[str, str]:
+    return {**folders.environment(here.task.env), RUN_NAME: _run_name(here)}
 
 
 def _run_name(here: TaskRun) -> str:
