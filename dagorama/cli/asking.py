@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
 from uuid import UUID
 
 import click
@@ -13,9 +14,11 @@ from dagorama import Instance, attach, instances
 from dagorama.as_json import json_of
 from dagorama.cli.failure import CannotStart, Refused
 from dagorama.cli.options import check_is_text, takes_address, use_address
+from dagorama.client.status import FILE_TAG, WORKFLOW_RUN
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.options import checked_key
 from dagorama.settings import INLINE_ENVIRONMENT_FLAG
+from dagorama.workflows.formats import file_tag, format_of
 
 #: An abbreviated id is looked for among so many instances, the newest.
 LOOKED_AT_MAX = 1000
@@ -57,7 +60,8 @@ def asks(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def find_instance(text: str) -> Instance:
-    """Return the instance that a person means: by its id, its first or last digits among the newest, or by its key.
+    """Return the instance that a person means: by its id, its first or last digits among the newest, or by its key, or
+    by the workflow file that it is the latest run of.
 
     A text that is the key of one instance and abbreviates the id of another is refused.
     """
@@ -66,8 +70,10 @@ def find_instance(text: str) -> Instance:
         return attach(UUID(digits))
     found = _ids_under(text)
     if digits is None:
+        if not found and (latest := latest_run(text)) is not None:
+            return latest
         if not found:
-            raise Refused(f"{text!r} is no id, and no instance has that key: {AN_ID}")
+            raise Refused(f"{text!r} is no id, and no instance has that key, or is a run of such a file: {AN_ID}")
         return attach(_only(found, "instances have that key"))
     whose = f"of the {LOOKED_AT_MAX} newest instances"
     for one in instances(limit=LOOKED_AT_MAX):
@@ -76,6 +82,14 @@ def find_instance(text: str) -> Instance:
     if not found:
         raise Refused(f"none {whose} has an id that begins or ends with {text}")
     return attach(_only(found, f"{whose} have ids that begin or end with {text}, or that key"))
+
+
+def latest_run(file: str) -> Instance | None:
+    """Return the latest run of the workflow in a file of this machine; None for none, and for any other text."""
+    if format_of(Path(file)) is None:
+        return None
+    tags = {FILE_TAG: file_tag(file)}
+    return next(iter(instances(definition=WORKFLOW_RUN, tags=tags, limit=1)), None)
 
 
 def _ids_under(key: str) -> list[UUID]:

@@ -24,10 +24,10 @@ from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
 from dagorama.logging import printable
 from dagorama.settings import should_run_inline
 from dagorama.workflows.endings import told_end
-from dagorama.workflows.formats import RunOptions, Telling, format_of, load_workflow, prepare_run
+from dagorama.workflows.formats import RunOptions, Telling, file_tag, format_of, load_workflow, prepare_run
 from dagorama.workflows.model import Loaded, Workflow
 from dagorama.workflows.problems import Problem, WorkflowError
-from dagorama.workflows.running import start_workflow
+from dagorama.workflows.running import FILE_TAG, start_workflow
 from dagorama.workflows.view import TextView, others_failed, statuses_of
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -142,7 +142,8 @@ def tell(problems: Sequence[Problem]) -> None:
 
 def begin(ready: Prepared) -> DAGInstance[dict[str, object]]:
     """Start a run, and say to standard error what its starter ought to know."""
-    run = start_workflow(ready.workflow, ready.parameters, directory=str(ready.directory))
+    tags = {FILE_TAG: file_tag(ready.workflow.source)}
+    run = start_workflow(ready.workflow, ready.parameters, directory=str(ready.directory), tags=tags)
     for sentence in ready.parameters.told(str(run.instance_id)) if isinstance(ready.parameters, Telling) else ():
         click.echo(printable(sentence), err=True)
     return run

@@ -32,6 +32,8 @@ class Pause:
 #: The definition that makes runs of workflows of files, and the tags that say of which.
 WORKFLOW_RUN = "dagorama.workflows.running:RunWorkflow"
 NAME_TAG, VERSION_TAG, FILE_TAG = "workflow", "workflow_version", "workflow_file"
+#: So many digits of a version are shown.
+VERSION_CHARS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +87,7 @@ class InstanceStatus:
     @property
     def workflow_version(self) -> str:
         """Return the first digits of the version of its workflow; empty for all else."""
-        return self.tags.get(VERSION_TAG, "")[:8] if self.workflow else ""
+        return self.tags.get(VERSION_TAG, "")[:VERSION_CHARS] if self.workflow else ""
 
     @property
     def workflow_file(self) -> str:

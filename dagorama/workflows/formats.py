@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from dagorama.options import TAG_VALUE_LENGTH_MAX
 from dagorama.workflows.model import Loaded, Workflow
 from dagorama.workflows.problems import Place, Problem, WorkflowError
 
@@ -76,6 +77,11 @@ def format_of(path: Path) -> Format | None:
     """Return the format of a file by its suffix; None for none that is read here."""
     suffix = path.suffix.lower()
     return next((one for one in FORMATS.values() if suffix in one.suffixes), None)
+
+
+def file_tag(path: Path | str) -> str:
+    """Return the tag of the runs of a file, by which they are found again from any folder of its machine."""
+    return str(Path(path).resolve())[-TAG_VALUE_LENGTH_MAX:]
 
 
 def load_workflow(path: Path | str, *, strict: bool = False) -> Loaded:
