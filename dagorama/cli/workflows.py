@@ -24,6 +24,7 @@ from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
 from dagorama.logging import printable
 from dagorama.settings import should_run_inline
 from dagorama.workflows.endings import told_end
+from dagorama.workflows.executors.finding import EXECUTOR_SETTING, PROCESS, executor_names
 from dagorama.workflows.formats import RunOptions, Telling, file_tag, format_of, load_workflow, prepare_run
 from dagorama.workflows.model import Loaded, Workflow
 from dagorama.workflows.problems import Problem, WorkflowError
@@ -68,6 +69,13 @@ def workflow_options(command: F) -> F:
     """Add the options that runs of workflows have."""
     for option in (
         click.option(
+            "--executor",
+            metavar="NAME",
+            callback=_choose_executor,
+            expose_value=False,
+            help="Workflow: where jobs run: process, container.",
+        ),
+        click.option(
             "--commands",
             type=click.Path(exists=True, file_okay=False, path_type=Path),
             metavar="DIR",
@@ -80,6 +88,15 @@ def workflow_options(command: F) -> F:
     ):
         command = option(command)
     return command
+
+
+def _choose_executor(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    """Have the workflows that this command reads run by an executor."""
+    if value is None:
+        return
+    if value not in executor_names():
+        raise click.BadParameter(f"there is no executor {value!r}; there are {', '.join(executor_names())}", ctx, param)
+    os.environ[EXECUTOR_SETTING] = value
 
 
 def read_target(target: str, *, strict: bool) -> Loaded | None:
@@ -142,6 +159,9 @@ def tell(problems: Sequence[Problem]) -> None:
 
 def begin(ready: Prepared) -> DAGInstance[dict[str, object]]:
     """Start a run, and say to standard error what its starter ought to know."""
+    executor = os.environ.get(EXECUTOR_SETTING) or PROCESS
+    if all(task.executor != executor for task in ready.workflow.tasks):
+        click.echo(f"no task has an image, which the executor {executor} runs: all are processes", err=True)
     tags = {FILE_TAG: file_tag(ready.workflow.source)}
     run = start_workflow(ready.workflow, ready.parameters, directory=str(ready.directory), tags=tags)
     for sentence in ready.parameters.told(str(run.instance_id)) if isinstance(ready.parameters, Telling) else ():

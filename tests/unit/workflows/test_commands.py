@@ -46,6 +46,16 @@ def test_a_file_with_problems_does_not_run() -> None:
     assert '"line": 4' in command("check", wrong, "--json").stdout
 
 
+def test_an_executor_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that there is not is refused, and so is a job without what the chosen one needs."""
+    monkeypatch.setenv("DAGORAMA_EXECUTOR", "process")
+    jobs = written("jobs.json", '{"jobs": [{"name": "a", "cmd": "c"}]}')
+    refused = command("run", jobs, "--executor", "contianer")
+    assert (refused.exit_code, "there is no executor 'contianer'; there are container, " in refused.output) == (2, True)
+    refused = command("apply", jobs, "--executor", "container")
+    assert (refused.exit_code, "jobs.json:1: job 'a' has no image" in refused.output) == (2, True)
+
+
 def test_warnings_are_problems_when_strict() -> None:
     """A slip is told of, and refused strictly."""
     slip = written("y.cfg", "[a]\ncommand = touch a\ntitle One\n")
