@@ -34,6 +34,7 @@ from dagorama_broker.care.backups import (
 )
 from dagorama_broker.care.faults import CareError, explained
 from dagorama_broker.care.keeping import NotThere, are_elsewhere, keep_values, read_only, used_values
+from dagorama_broker.care.owning import Place
 from dagorama_broker.care.stopped import database_of, owner_of, take
 from dagorama_broker.storage.files import prepare_folder, restoring_of, sync_folder
 from dagorama_broker.storage.schema import load_migrations
@@ -72,7 +73,11 @@ def restore(directory: Path, storage: str, values: str, *, takes_over: bool = Fa
         check_has_all(directory, manifest)
         has_place = _check_place(manifest, storage, values, takes_over=takes_over)
         _check_is_free(path, storage, values, goes_on=begun.exists())
+        location = open_store(values, storage).location
+        kept = None if are_elsewhere(location) else Path(location)
+        place, place_of_values = Place(path), Place(kept or path)
         prepare_folder(path)
+        place.hand_over()
         with locked(begun, f"{path}: another backup is being restored into it. Wait for that one"):
             _check_is_free(path, storage, values, goes_on=True)
             remove(*(Path(f"{begun}{end}") for end in ("-wal", "-shm", "-journal")))
@@ -80,7 +85,10 @@ def restore(directory: Path, storage: str, values: str, *, takes_over: bool = Fa
             _set_apart(begun, manifest, path, keeps_owner=has_place)
             restore_values = _look_for_values if has_place else partial(_restore_values, directory, manifest)
             problems = restore_values(begun, storage, values)
-            _restore_logs(directory, manifest, logs_file(storage))
+            logs = logs_file(storage)
+            _restore_logs(directory, manifest, logs)
+            place.hand_over(begun, *([logs] if logs is not None else []))
+            place_of_values.hand_over(*([kept] if kept is not None else []))
             os.rename(begun, path)
             sync_folder(path.parent)
     return Restored(manifest, problems)

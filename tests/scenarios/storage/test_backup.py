@@ -123,6 +123,22 @@ def test_a_restored_broker_goes_on(saved: Saved, tmp_path: Path) -> None:
             assert Kept()(0, 1)[0].result(timeout=WAIT_S) == PART_BYTES
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser gives files to others")
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_the_superuser_restores_is_the_folders_owners(saved: Saved, tmp_path: Path, is_there: bool) -> None:
+    """A broker that runs as that user can read all of it; also where folders were missing, and a restore broke off."""
+    user, group = 65534, 65533
+    os.chown(tmp_path, user, group)
+    path = tmp_path / "broker.db" if is_there else tmp_path / "some" / "where" / "broker.db"
+    if is_there:
+        (tmp_path / "broker.db.values").mkdir()
+    result = care("restore", saved.folder / "backup", "--storage", url(path))
+    assert result.exit_code == 0, result.output
+    made = [tmp_path, *tmp_path.rglob("*")]
+    assert {one.suffix for one in made} >= {".db", ".values"}
+    assert {(one.lstat().st_uid, one.lstat().st_gid) for one in made} == {(user, group)}
+
+
 def test_what_is_restored_is_a_storage_of_its_own(saved: Saved, tmp_path: Path) -> None:
     """It has its own values, and its fencing tokens are above those that the original gives out."""
     path = tmp_path / "broker.db"
