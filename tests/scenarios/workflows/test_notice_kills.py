@@ -84,7 +84,7 @@ def start(status: str, number: int) -> UUID:
     return instance.id
 
 
-@pytest.mark.timeout(60 + 15 * KILLS)
+@pytest.mark.timeout(120 + 60 * KILLS)
 def test_each_end_is_told_exactly_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of runs that succeed, fail and are cancelled while brokers die there is one message each, none less or more."""
     monkeypatch.setenv("DAGORAMA_RECONNECT_S", "3600")
