@@ -16,6 +16,7 @@ from dagorama import Log, attach
 from dagorama.ui.api.kinds import Key, Number, Text, Word
 from dagorama.ui.api.rows import Asked, Field, Operation
 from dagorama.ui.downloads import POLICY
+from dagorama.ui.pages.logs import in_order
 from dagorama.workflows.operations.execution import Execution, Status
 from dagorama.workflows.operations.queries import OperationNotFound, delete_workflow, get_workflow, get_workflows
 
@@ -75,7 +76,7 @@ async def _lines(log: Log) -> AsyncIterator[str]:
     cursor, is_last = 0, False
     while not is_last:
         page = await log.apage(cursor)
-        yield "".join(f"{line}\n" for line in page.lines)
+        yield "".join(f"{line}\n" for line in in_order(page.lines))
         cursor, is_last = page.cursor, page.is_last
 
 
@@ -125,6 +126,6 @@ RUNS = (
         read_run_logs,
         prefix=ROOT,
         media_type=TEXT,
-        about=_BESIDE,
+        about=f"It comes in parts, each by the times of its lines. {_BESIDE}",
     ),
 )
