@@ -74,12 +74,15 @@ def test_warnings_are_problems_when_strict() -> None:
         (["run", DEMO, "--upload", "a=nowhere"], "no file 'nowhere'"),
         (["run", DEMO, "--upload", f"a={DEMO}"], "no uploads"),
         (["run", "nowhere.cfg"], "no such file"),
-        (["run", "nowhere.py", "--strict"], "workflows"),
-        (["check", "nowhere.py", "--strict"], "workflows"),
+        (["run", "nowhere.py", "--strict"], "no file 'nowhere.py'"),
+        (["run", "without_a_dag_to_run.py", "--strict"], "for workflows, and this is none"),
+        (["check", "without_a_dag_to_check.py", "--strict"], "for workflows, and this is none"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(words: list[str], problem: str) -> None:
     """They are for workflows, or for definitions."""
+    if words[1].startswith("without_a_dag"):
+        written(words[1], "x = 1\n")
     done = command(*words)
     assert done.exit_code in (1, 2)
     assert problem in done.output
