@@ -209,6 +209,31 @@ def test_bounds_of_nodes_are_those_of_a_broker(monkeypatch: pytest.MonkeyPatch) 
             Steps()("y", 2)[0].result()
 
 
+class Tables(DAGDefinition):
+    """Gives so many large values."""
+
+    @dagorama().syncfn
+    def entrypoint(self, count: int) -> int:
+        return self.size([self.table(number) for number in range(count)])
+
+    @dagorama().syncfn
+    def table(self, number: int) -> bytes:
+        return bytes([number]) * 100_000
+
+    @dagorama().syncfn
+    def size(self, tables: list[bytes]) -> int:
+        return sum(map(len, tables))
+
+
+def test_the_bound_of_bytes_is_that_of_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An instance whose large values come to more than a broker would allow fails here as it would there."""
+    monkeypatch.setattr(core, "Settings", partial(Settings, instance_bytes_max=210_000))
+    with in_process_broker(check=True):
+        assert Tables()(2)[0].result() == 200_000
+        with pytest.raises(NodeFailed, match=r"TooManyBytes: .*DAGORAMA_INSTANCE_BYTES_MAX"):
+            Tables()(3)[0].result()
+
+
 def test_nothing_runs_before_somebody_waits(broker: InProcessBroker) -> None:
     """A call makes a node; it runs when a value is wanted."""
     instance, promise = Steps()("a", 2)
