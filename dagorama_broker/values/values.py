@@ -81,7 +81,7 @@ class Values:
         self._uploading = asyncio.Semaphore(UPLOADS_MAX)
         self._downloading = asyncio.Semaphore(DOWNLOADS_MAX)
         self._seen = Seen()
-        self.waiting = Waiting(now)
+        self.waiting = Waiting(now, clock)
         self._looking: Counter[bytes] = Counter()  #: those that are being looked for
         self._writing: dict[bytes, asyncio.Future[None]] = {}  #: those that are being put, until they no longer are
         self._dying: dict[bytes, asyncio.Future[None]] = {}  #: the same for those that are being deleted

@@ -24,15 +24,17 @@ class StoreWait(NamedTuple):
 class Waiting:
     """Nodes, each with since when it waits and what the store said last."""
 
-    def __init__(self, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, now: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic) -> None:
+        """Tell people times by `now`, which may be set; `clock` says for how long nothing was heard."""
         self._now = now
+        self._clock = clock
         self._waits: dict[bytes, tuple[StoreWait, float]] = {}
 
     def note(self, node_id: bytes, said: str) -> None:
         """Note that the store could not do what was asked for a node."""
         found = self.find(node_id)
         self._waits.pop(node_id, None)
-        self._waits[node_id] = StoreWait(found.since if found else self._now(), said), self._now()
+        self._waits[node_id] = StoreWait(found.since if found else self._now(), said), self._clock()
         if len(self._waits) > _COUNT_MAX:
             del self._waits[next(iter(self._waits))]
 
@@ -43,7 +45,7 @@ class Waiting:
     def find(self, node_id: bytes) -> StoreWait | None:
         """Return the wait of a node; None for one that does not wait."""
         wait, heard_at = self._waits.get(node_id, (None, 0.0))
-        if wait is not None and self._now() - heard_at > _SILENT_S:
+        if wait is not None and self._clock() - heard_at > _SILENT_S:
             self._waits.pop(node_id)
             return None
         return wait

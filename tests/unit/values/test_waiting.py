@@ -35,12 +35,23 @@ def test_a_node_waits_from_the_first_time_that_it_is_told_so() -> None:
 def test_a_node_of_which_nothing_is_heard_does_not_wait() -> None:
     """Its worker asks again every second, while it waits."""
     now = Time()
-    nodes = Waiting(now)
+    nodes = Waiting(now, now)
     nodes.note(b"a", "full")
     now.at = 131.0
     assert nodes.find(b"a") is None
     nodes.note(b"a", "full")
     assert nodes.find(b"a") == StoreWait(131.0, "full")
+
+
+def test_a_node_waits_on_where_the_clock_is_set() -> None:
+    """For how long nothing was heard of it is told by another one."""
+    now, clock = Time(), Time()
+    nodes = Waiting(now, clock)
+    nodes.note(b"a", "full")
+    now.at = 7_200.0
+    assert nodes.find(b"a") == StoreWait(100.0, "full")
+    now.at, clock.at = 50.0, 131.0
+    assert nodes.find(b"a") is None
 
 
 def test_no_more_are_remembered_than_so_many(monkeypatch: pytest.MonkeyPatch) -> None:
