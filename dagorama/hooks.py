@@ -37,6 +37,7 @@ from dagorama.options import checked_seconds
 from dagorama.retry import RetryConfiguration
 from dagorama.running.belonging import run_apart
 from dagorama.states import InstanceState
+from dagorama.urls import url_problem, without_secrets
 
 __all__ = ["QUEUE", "EndedInstance", "Hook", "HookSettings", "email", "post", "run_apart", "started_hooks", "webhook"]
 
@@ -111,8 +112,11 @@ def webhook(
     A server that does not answer with 2xx within `timeout` seconds is asked again as `retry` says, by default 10 times.
     Raises `ValueError` naming the argument that cannot be used.
     """
-    if not isinstance(url, str) or urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
-        raise ValueError(f"url must be one of http or https, not {url!r}")
+    if not isinstance(url, str):
+        raise ValueError(f"url must be a string, not {url!r}")
+    if problem := url_problem(url):
+        way_out = "take a URL of http or https, with what is secret in headers"
+        raise ValueError(f"url cannot be {without_secrets(url)!r}: {problem}; {way_out}")
     given = {str(name): str(value) for name, value in (headers or {}).items()}
     return _Webhook(url, _name_of("secret_env", secret_env), given, checked_seconds("timeout", timeout), retry)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from dagorama.errors import DagoramaError
 from dagorama.options import real_number
+from dagorama.urls import url_problem, without_secrets
 
 #: Where a shared directory is that was asked for by `True`.
 SHARED_PATH = "/mnt/shared"
@@ -162,12 +163,16 @@ def read_notice(given: object) -> ExitNotice | None:
     if given is None or given == {}:
         return None
     if not isinstance(given, Mapping) or not given.keys() <= set(NOTICE_KEYS):
-        raise BadOperationConfiguration(f"on_exit_notify must have the keys {', '.join(NOTICE_KEYS)}, not {given!r}")
+        keys = ", ".join(map(repr, given)) if isinstance(given, Mapping) else type(given).__name__
+        raise BadOperationConfiguration(f"on_exit_notify must have the keys {', '.join(NOTICE_KEYS)}, not {keys}")
     for name, value in given.items():
         if not isinstance(value, str) or (not value and name != "payload"):
             raise BadOperationConfiguration(f"{name} in on_exit_notify must be a text, not {value!r}")
     if given.keys() == {"payload"}:
         raise BadOperationConfiguration("on_exit_notify has a payload, but neither queue, url nor image to send it to")
-    if "url" in given and not re.match(r"https?://[^/]", given["url"]):
-        raise BadOperationConfiguration(f"url in on_exit_notify must be one of http or https, not {given['url']!r}")
+    if problem := url_problem(given["url"]) if "url" in given else "":
+        shown = without_secrets(given["url"])
+        raise BadOperationConfiguration(
+            f"url in on_exit_notify cannot be {shown!r}: {problem}; take one of http or https"
+        )
     return ExitNotice(**given)

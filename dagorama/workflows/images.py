@@ -12,10 +12,11 @@ from pathlib import Path
 from time import sleep
 from urllib.parse import unquote, urlsplit
 
+from dagorama.urls import without_secrets
 from dagorama.workflows.configuration import SHARED_VARIABLE, BadOperationConfiguration
 from dagorama.workflows.staging.archives import unpack
 from dagorama.workflows.staging.directory import Directory
-from dagorama.workflows.staging.downloads import Downloads, shown
+from dagorama.workflows.staging.downloads import Downloads
 from dagorama.workflows.staging.places import place_below
 
 #: The most of a file that is sent as a result.
@@ -33,7 +34,7 @@ def extract_download() -> None:
     url = _variable("url")
     name = unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2]) or "index.html"
     if name in (".", "..") or "/" in name or "\0" in name:
-        raise ValueError(f"the url ends in no name of a file: {shown(urlsplit(url))}")
+        raise ValueError(f"the url ends in no name of a file: {without_secrets(url)}")
     folder = _shared() / os.environ.get(_FOLDER, "")
     if not folder.resolve().is_relative_to(_shared().resolve()):
         raise ValueError(f"folder leads out of the shared directory: {os.environ[_FOLDER]}")
@@ -41,7 +42,7 @@ def extract_download() -> None:
     directory = Directory(_shared().resolve())
     # A program of the run that asks by itself may ask its own machine, too.
     downloads = Downloads(may_be_local=True, pause=sleep, check=lambda: None)
-    print(f"downloading {shown(urlsplit(url))} to {folder / name}", flush=True)
+    print(f"downloading {without_secrets(url)} to {folder / name}", flush=True)
     if not name.endswith(".zip"):
         with directory.writing(place_below(place, name)) as target:
             downloads.fetch(url, target)

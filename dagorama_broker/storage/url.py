@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from dagorama.urls import without_secrets
 from dagorama_broker.storage.journal import Journal, StorageError
 from dagorama_broker.storage.memory import MemoryJournal
 from dagorama_broker.storage.sqlite import SqliteJournal
@@ -21,8 +22,9 @@ def open_journal(url: str) -> Journal:
     path = url.removeprefix(_SQLITE)
     if path in {url, ""}:
         raise UnknownStorage(
-            f"{url!r} names no storage. Valid are `memory:` (nothing is kept), `sqlite:///broker.db` (a file, relative "
-            "to the working directory), `sqlite:////var/lib/dagorama/broker.db` (absolute) and `sqlite:///~/broker.db`."
+            f"{without_secrets(url)!r} names no storage. Valid are `memory:` (nothing is kept), `sqlite:///broker.db` "
+            "(a file, relative to the working directory), `sqlite:////var/lib/dagorama/broker.db` (absolute) and "
+            "`sqlite:///~/broker.db`."
         )
     return SqliteJournal(path)
 

@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from dagorama.urls import has_user, without_secrets
 from dagorama_broker.values.bucket import BucketStore
 from dagorama_broker.values.directory import DirectoryStore
 from dagorama_broker.values.faults import StoreUnusable
@@ -22,14 +23,20 @@ def open_store(values: str, storage: str) -> ValueStore:
     Its `open` is still to be called. Raises `StoreUnusable` for a URL of something else.
     """
     scheme = scheme_of(values)
+    if scheme and has_user(values):
+        problem = "it has a user or password, which messages and pages would show"
+        raise StoreUnusable(without_secrets(values), problem, "Set the variables of the broker that its store reads")
     if scheme in SCHEMES:
         return BucketStore(values)
     if scheme:
         known = ", ".join(f"{one}://" for one in SCHEMES)
-        raise StoreUnusable(values, f"values cannot be kept there; a URL of a bucket begins with {known}")
+        raise StoreUnusable(
+            without_secrets(values), f"values cannot be kept there; a URL of a bucket begins with {known}"
+        )
     if found := _ONE_SLASH.match(values):
         raise StoreUnusable(
-            values, f"that names no place for values; a URL has two slashes, as {found[1]}://bucket/prefix"
+            without_secrets(values),
+            f"that names no place for values; a URL has two slashes, as {found[1]}://bucket/prefix",
         )
     if values:
         return DirectoryStore(Path(os.path.expanduser(values)).absolute())

@@ -30,6 +30,7 @@ ROOMS = {
             "retry",
             "settings",
             "states",
+            "urls",
             "variables",
             "why",
             "wishes",
@@ -203,12 +204,14 @@ ARROWS = {
 
 #: Arrows of single modules. A retry policy says itself how it travels, as it did in dagorama 0.1. The package itself
 #: offers the names of all that users import. The broker's process imports gRPC as workers do, and finds its version as
-#: commands do.
+#: commands do. What chooses a storage shows no passwords of URLs.
 EXCEPTIONS = {
     ("dagorama.retry", "api"),
     ("dagorama", "runner"),
     ("dagorama", "looking"),
     ("dagorama_broker.polling", "client"),
+    ("dagorama_broker.storage.url", "words"),
+    ("dagorama_broker.values.place", "words"),
     ("dagorama_broker.service.dag", "client"),
     ("dagorama_broker.service.storage", "client"),
     ("dagorama_broker.service.work", "client"),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
 
+from dagorama.urls import has_user, url_problem, without_secrets
 from dagorama.workflows.jobs.fields import Reader, a_list, a_text, a_truth
 from dagorama.workflows.jobs.tree import Fields, Tree, described
 from dagorama.workflows.problems import quoted
@@ -18,8 +17,6 @@ OUTPUT_KEYS = ("local", "save", "zip", "optional")
 #: The keys that say where an input comes from; an input with none of them has to be there.
 SOURCES = ("origin", "cache", "content", "move")
 UNPACKED = "json-zipfile"
-
-_URL_SIGNS = re.compile(r"[\x21-\x7e]+")
 
 
 class Staged:
@@ -135,27 +132,10 @@ def _a_url(reader: Reader, key: str, tree: Tree) -> str | None:
         return None
     problem = url_problem(text)
     if problem:
-        reader.problem(key, tree, f"cannot be {quoted(text)}: {problem}", "write a URL of http or https")
+        way_out = "write what is secret in auth" if has_user(text) else "write a URL of http or https"
+        reader.problem(key, tree, f"cannot be {quoted(without_secrets(text))}: {problem}", way_out)
         return None
     return text
-
-
-def url_problem(text: str) -> str:
-    """Say why a text is no URL to download from; return nothing for one that is."""
-    try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        return str(error)
-    if not _URL_SIGNS.fullmatch(text):
-        return "a URL has no spaces, control characters or letters beyond ASCII: write them as %20"
-    if parts.scheme not in ("http", "https"):
-        return f"its scheme is {quoted(parts.scheme)}"
-    if not host:
-        return "it names no host"
-    if parts.username is not None or parts.password is not None:
-        return "it has a user or password, which logs and pages would show: use auth"
-    return ""
 
 
 def _unpacked(reader: Reader, key: str, tree: Tree) -> bool | None:

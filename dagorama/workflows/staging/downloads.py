@@ -6,7 +6,6 @@ machine the second time (DNS rebinding). Proxies are not used, as they would loo
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnec
 from typing import BinaryIO
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from dagorama.urls import without_secrets
 from dagorama.workflows.staging.addresses import is_local
 from dagorama.workflows.staging.cutting import Cutter
 from dagorama.workflows.staging.faults import StagingFailed, TooMuch
@@ -145,7 +145,11 @@ class Downloads:
             taken += len(chunk)
             if taken > limit:
                 problem = f"has more than {limit:,} bytes"
-                raise TooMuch(what=shown(parts), problem=problem, way_out="set DAGORAMA_STAGED_MAX for the workers")
+                raise TooMuch(
+                    what=without_secrets(parts.geturl()),
+                    problem=problem,
+                    way_out="set DAGORAMA_STAGED_MAX for the workers",
+                )
             _write(chunk, to, parts)
         self._check()  # else what was broken off would seem to be all
         if expected is not None and taken < expected:
@@ -155,7 +159,7 @@ class Downloads:
 
 def _checked(url: str) -> SplitResult:
     """Return the parts of a URL of http or https."""
-    wrong = StagingFailed(what=f"the URL {_without_secrets(url)[:200]!r}", problem="is none of http or https")
+    wrong = StagingFailed(what=f"the URL {without_secrets(url)[:200]!r}", problem="is none of http or https")
     try:
         parts = urlsplit(url)
         is_right = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
@@ -196,18 +200,6 @@ def _write(chunk: bytes, to: BinaryIO, parts: SplitResult) -> None:
         raise _failed(parts, f"cannot be written to the run's directory: {error.strerror}") from None
 
 
-def shown(parts: SplitResult) -> str:
-    """Return a URL for messages, without what may be secret in it."""
-    return _without_secrets(parts.geturl())
-
-
-def _without_secrets(url: str) -> str:
-    """Return a text that is, or should be, a URL without its user and password, query and fragment."""
-    place = re.sub(r"//[^/?#]*@", "//", url.partition("#")[0])
-    path, has_query, _ = place.partition("?")
-    return f"{path}?..." if has_query else path
-
-
 def _failed(parts: SplitResult, problem: str, way_out: str = "", *, again: bool = False) -> StagingFailed:
     kind = _ForAMoment if again else StagingFailed
-    return kind(what=shown(parts), problem=problem, way_out=way_out)
+    return kind(what=without_secrets(parts.geturl()), problem=problem, way_out=way_out)

@@ -309,8 +309,9 @@ def test_an_email_tells_of_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: webhook("file:///etc/passwd"), "url must be one of http or https, not 'file:///etc/passwd'"),
-        (lambda: webhook("shop.test/ends"), "url must be one of http or https"),
+        (lambda: webhook("file:///etc/passwd"), "url cannot be 'file:///etc/passwd': its scheme is 'file'"),
+        (lambda: webhook("shop.test/ends"), "url cannot be 'shop.test/ends': its scheme is ''"),
+        (lambda: webhook("https://u:pw@shop.test/?k=v"), "url cannot be 'https://shop.test/?...': it has a user or"),
         (lambda: webhook("https://x.test", timeout=0), "timeout must be finite and more than 0"),
         (lambda: webhook("https://x.test", secret_env=""), "secret_env must be the name of an environment variable"),
         (lambda: email("nobody", host="mx", sender="a@b.c"), "to must be an address of e-mail, not 'nobody'"),
