@@ -10,7 +10,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -102,13 +102,7 @@ class TaskFolders:
             return  # of a worker before, whose task may still run
         unfinished = copy.with_name(f"{copy.name}.new")
         remove_tree(unfinished)
-        shutil.copytree(self._kept(directory), unfinished, symlinks=True)
-        for folder, _, files in os.walk(unfinished, topdown=False):
-            for name in files:
-                path = Path(folder, name)
-                if not path.is_symlink():
-                    path.chmod(path.stat().st_mode & ~0o222)
-            Path(folder).chmod(0o555)
+        _copy_to_read(self._kept(directory), unfinished)
         made = self._made(directory)
         made.write_text(json.dumps(_state_of(unfinished)))
         unfinished.chmod(0o755)  # to be renamed
@@ -116,13 +110,41 @@ class TaskFolders:
         copy.chmod(0o555)
 
 
+def _copy_to_read(folder: Path, copy: Path) -> None:
+    """Copy a folder with all that is in it, links as they are, so that it may be read and not written."""
+    copy.mkdir()
+    made = [str(copy)]
+    for name, entry in _found_in(folder):
+        to = f"{copy}/{name}"
+        if entry.is_dir(follow_symlinks=False):
+            os.mkdir(to)
+            made.append(to)
+        else:
+            shutil.copy2(entry.path, to, follow_symlinks=False)
+            if not entry.is_symlink():
+                os.chmod(to, os.stat(to).st_mode & ~0o222)
+    for one in reversed(made):
+        os.chmod(one, 0o555)
+
+
+def _found_in(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield all that is in a folder and those in it, by its name below that, a folder first; no link is followed."""
+    pending = [str(folder)]
+    while pending:
+        with os.scandir(pending.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    pending.append(entry.path)
+                yield entry.path[len(str(folder)) + 1 :], entry
+
+
 def _state_of(folder: Path) -> dict[str, object]:
     """Return what tells whether files of a folder were written: their names, sizes and times."""
     found: dict[str, object] = {}
-    for path in sorted(folder.rglob("*")):
-        facts = path.lstat()
-        is_folder = path.is_dir() and not path.is_symlink()
-        found[str(path.relative_to(folder))] = None if is_folder else [facts.st_size, facts.st_mtime_ns]
+    for name, entry in _found_in(folder):
+        facts = entry.stat(follow_symlinks=False)
+        is_folder = entry.is_dir(follow_symlinks=False)
+        found[name] = None if is_folder else [facts.st_size, facts.st_mtime_ns]
     return found
 
 

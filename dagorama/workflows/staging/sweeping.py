@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
+import stat
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from threading import Thread
 from uuid import UUID
 
@@ -26,6 +28,7 @@ from dagorama.workflows.staging.runs import runs_root
 SWEEP_S, LOOKED_AT_MAX = 600.0, 1000
 #: The file in the root whose time says when that was done last. Who does it has it locked.
 MARK = ".swept"
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def sweep(root: Path | None = None) -> list[UUID]:
@@ -101,8 +104,45 @@ def remove_tree(path: Path) -> None:
     if path.is_symlink():
         path.unlink()
         return
+    # By descriptors: a program of the run that goes on may put a link to a folder of others where one was.
+    with suppress(OSError), _opened(path) as top:
+        pending = _emptied(top, top)
+        while pending:
+            name = pending.pop()
+            with suppress(OSError), _opened(name, top) as folder:
+                pending += _emptied(folder, top)
+            with suppress(OSError):
+                os.rmdir(name, dir_fd=top)
     with suppress(OSError):
-        # By descriptors: a program of the run that goes on may put a link to a folder of others where one was.
-        for _, _, _, folder in os.fwalk(path):
-            os.fchmod(folder, 0o700)
-    shutil.rmtree(path, ignore_errors=True)
+        path.rmdir()
+
+
+@contextmanager
+def _opened(path: str | Path, above: int | None = None) -> Iterator[int]:
+    """Open a folder, which is no link, and may be read and written from then on."""
+    folder = os.open(path, _FOLDER, dir_fd=above)
+    try:
+        os.fchmod(folder, 0o700)
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _emptied(folder: int, top: int) -> list[str]:
+    """Remove the files of a folder, move the folders in it to the top, and return the names that they have there.
+
+    So the tree gets no deeper in memory, in calls or in descriptors, however deep it is on the disk.
+    """
+    moved = []
+    for name in os.listdir(folder):
+        with suppress(OSError):
+            if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                at_top = name if folder == top else token_hex(16)
+                if folder != top:
+                    with _opened(name, folder):
+                        pass  # only who may write to a folder may give it another one above it
+                    os.rename(name, at_top, src_dir_fd=folder, dst_dir_fd=top)
+                moved.append(at_top)
+            else:
+                os.unlink(name, dir_fd=folder)
+    return moved

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from dagorama.workflows.configuration import SharedDirectory
+from dagorama.workflows.operations.folders import TaskFolders
+from dagorama.workflows.problems import TaskFailed
+from dagorama.workflows.staging.runs import ROOT_SETTING
 from dagorama.workflows.staging.sweeping import remove_tree
 
 
@@ -45,13 +51,66 @@ def test_nobody_else_looks_into_what_is_removed(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "run" / "work").mkdir(parents=True, mode=0o700)
     (tmp_path / "run").chmod(0o700)
     modes: list[int] = []
-    real = shutil.rmtree
+    real = os.rmdir
 
-    def watched(path: Path, *, ignore_errors: bool) -> None:
-        modes.append(path.stat().st_mode)
-        real(path, ignore_errors=ignore_errors)
+    def watched(path: str | Path, *, dir_fd: int | None = None) -> None:
+        modes.append(os.stat(path, dir_fd=dir_fd).st_mode)
+        real(path, dir_fd=dir_fd)
 
-    monkeypatch.setattr(shutil, "rmtree", watched)
+    monkeypatch.setattr(os, "rmdir", watched)
     remove_tree(tmp_path / "run")
-    assert [mode & 0o777 for mode in modes] == [0o700]
+    assert [mode & 0o777 for mode in modes] == [0o700, 0o700]
     assert os.listdir(tmp_path) == []
+
+
+def make_deep(folder: Path, depth: int) -> None:
+    """Make folders in each other, which may only be read, with a file in the last."""
+    folder.mkdir(parents=True)
+    above = os.open(folder, os.O_RDONLY)
+    for _ in range(depth):
+        os.mkdir("d", dir_fd=above)
+        below = os.open("d", os.O_RDONLY, dir_fd=above)
+        os.close(above)
+        above = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, 0o400, dir_fd=above))
+    os.fchmod(above, 0o500)
+    os.close(above)
+
+
+@pytest.fixture
+def few_calls() -> Iterator[Callable[[], None]]:
+    """Have calls from a test be at most 200 deep from its call on."""
+    limit = sys.getrecursionlimit()
+    yield lambda: sys.setrecursionlimit(len(inspect.stack(0)) + 200)
+    sys.setrecursionlimit(limit)
+
+
+def test_folders_may_be_very_deep(tmp_path: Path, few_calls: Callable[[], None]) -> None:
+    """A tree that is deeper than Python calls functions, and than a path may be long, is removed like any other."""
+    make_deep(tmp_path / "run", 2100)
+    few_calls()
+    remove_tree(tmp_path / "run")
+    assert os.listdir(tmp_path) == []
+
+
+def test_deep_folders_are_copied_and_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few_calls: Callable[[], None]
+) -> None:
+    """A shared directory of deep folders can be read, and what a task writes to its copy is found out."""
+    monkeypatch.setenv(ROOT_SETTING, str(tmp_path))
+    shared = SharedDirectory(path="/data", claim="deep", mode="ro")
+    make_deep(tmp_path / "claims" / "deep", 300)
+    folders = TaskFolders("run", "task", (shared,))
+    few_calls()
+    folders.make()
+    folders.check_unwritten()
+    below = "/".join(["d"] * 300)
+    copied = folders.place(shared) / below / "file"
+    assert copied.stat().st_mode & 0o777 == 0o400
+    copied.chmod(0o600)
+    copied.write_text("written")
+    with pytest.raises(TaskFailed, match="wrote to"):
+        folders.check_unwritten()
+    remove_tree(tmp_path / "run")
+    assert sorted(os.listdir(tmp_path)) == ["claims"]
+    remove_tree(tmp_path / "claims")
