@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from codecs import getincrementaldecoder
 from collections.abc import Callable
+from dataclasses import replace
 
-from dagorama.workflows.executors.port import ENDED, Executor, Handle, Job, JobStatus
+from dagorama.workflows.executors.port import ENDED, Executor, Handle, Job, JobState, JobStatus, JobStopped
 
 #: A job is looked at again after so long, in seconds, if its executor has said nothing before.
 LOOK_S = 1.0
@@ -22,7 +23,10 @@ def follow(
     When `should_stop` says so the job is cancelled, and its end is waited for. Each word for a state that nobody knows
     is warned of once. Where following fails, as with a full disk, the job is left for the next attempt.
     """
-    handle = executor.submit(job)
+    try:
+        handle = executor.submit(replace(job, should_stop=should_stop))
+    except JobStopped:
+        return JobStatus(state=JobState.CANCELLED, problem="was cancelled before it began")
     try:
         status = _followed(executor, handle, should_stop, tell, warn)
     except BaseException:

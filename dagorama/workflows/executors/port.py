@@ -6,8 +6,8 @@ it: a worker that finds a job of the key, as after the death of the one before, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NewType, Protocol
 
@@ -42,6 +42,10 @@ class JobStatus:
     unknown: str = ""
 
 
+class JobStopped(Exception):
+    """A job was not submitted, as it is to stop."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """A command of a task, with all that an executor has to know."""
@@ -57,6 +61,8 @@ class Job:
     env: Mapping[str, str]
     #: How long it may take from its submission; 0 for any time.
     timeout_s: float = 0.0
+    #: Says whether it is to stop. An executor that waits before it submits it asks, and raises `JobStopped`.
+    should_stop: Callable[[], bool] = field(default=lambda: False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +96,8 @@ class Executor(Protocol):
         """Start a job, or find the one of its key, and return its handle. The job is started once for each key.
 
         The caller follows it from now on: it calls `wait` again and again, `cancel` to end it, and in the end `forget`
-        when it has ended, else `leave`. Raises `TaskFailed` for a job that cannot be started.
+        when it has ended, else `leave`. Raises `TaskFailed` for a job that cannot be started, and `JobStopped` for one
+        that was to stop before.
         """
         ...
 

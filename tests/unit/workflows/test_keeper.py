@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from dagorama.workflows.executors.following import follow
-from dagorama.workflows.executors.port import Job, JobState
+from dagorama.workflows.executors.port import Job, JobState, JobStatus
 from dagorama.workflows.executors.process.executor import ProcessExecutor
 from dagorama.workflows.executors.process.keeper import Keeper
 from dagorama.workflows.executors.process.launching import launch
-from dagorama.workflows.executors.process.places import lock_now
+from dagorama.workflows.executors.process.places import jobs_folder, lock_now
 from dagorama.workflows.model import Command
 from tests.timing import until
 
@@ -71,6 +71,38 @@ def test_a_keeper_removes_the_lock_last(keeper: Keeper, removed: list[tuple[str,
     assert {name for name, _ in removed} >= {"job.json", "keeper.lock", "out", "told", "end.json"}
     assert [name for name, is_held in removed if not is_held] == []
     assert removed[-1][0] == "follower.lock"
+
+
+def test_a_job_that_is_to_stop_does_not_wait_for_its_follower() -> None:
+    """A worker whose node is cancelled waits no more for another one that follows the job."""
+    folder = jobs_folder() / "job-1"
+    folder.mkdir()
+    lock = lock_now(folder / "follower.lock")
+    assert lock is not None
+    assert _followed_until_stopped().state is JobState.CANCELLED
+    os.close(lock)
+    assert os.listdir(folder) == ["follower.lock"]
+
+
+def test_a_job_that_is_to_stop_does_not_wait_for_the_end_of_the_one_before() -> None:
+    """So it is where the job of an earlier attempt takes its time to end, which goes on to do so."""
+    folder = jobs_folder() / "job-1"
+    folder.mkdir()
+    for name in ("job.json", "cancel"):
+        (folder / name).touch()
+    lock = lock_now(folder / "keeper.lock")
+    assert lock is not None
+    assert _followed_until_stopped().state is JobState.CANCELLED
+    os.close(lock)
+    assert sorted(os.listdir(folder)) == ["cancel", "follower.lock", "job.json", "keeper.lock"]
+    free = lock_now(folder / "follower.lock")
+    assert free is not None
+    os.close(free)
+
+
+def _followed_until_stopped() -> JobStatus:
+    job = Job(key="job-1", workflow="w", task_id="a", run_id="r", command=Command(argv="echo 1"), env={})
+    return follow(ProcessExecutor(), job, should_stop=lambda: True, tell=lambda *_: None, warn=print)
 
 
 def test_a_worker_removes_the_lock_last(removed: list[tuple[str, bool]]) -> None:

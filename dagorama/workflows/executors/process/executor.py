@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from time import monotonic, sleep
 
-from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus
+from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus, JobStopped
 from dagorama.workflows.executors.process import keeper
 from dagorama.workflows.executors.process.commands import directory_of, environment_of, words_of
 from dagorama.workflows.executors.process.launching import (
@@ -58,12 +58,12 @@ class ProcessExecutor:
         """Start a job, or find the one of its key on this machine, once nobody else follows it."""
         try:
             folder = jobs_folder() / job.key
-            lock = _lock_of_follower(folder)
+            lock = _lock_of_follower(folder, job.should_stop)
         except OSError as error:
             raise TaskFailed(task_id=job.task_id, problem=f"cannot be started: {error}") from None
         keeper_process = None
         try:
-            if not _goes_on(folder):
+            if not _goes_on(folder, job.should_stop):
                 keeper_process = self.begin(job, folder)
         except BaseException:
             os.close(lock)
@@ -152,8 +152,11 @@ class ProcessExecutor:
             return self._followed[handle]
 
 
-def _lock_of_follower(folder: Path) -> int:
-    """Return the lock of the follower of a job, once nobody else has it: the one before may be about to leave."""
+def _lock_of_follower(folder: Path, should_stop: Callable[[], bool]) -> int:
+    """Return the lock of the follower of a job, once nobody else has it: the one before may be about to leave.
+
+    Raises `JobStopped`.
+    """
     pause_s = _LOOK_S
     while True:
         try:
@@ -163,17 +166,27 @@ def _lock_of_follower(folder: Path) -> int:
             continue
         if lock is not None:
             return lock
+        _check(should_stop)
         sleep(pause_s)
         pause_s = min(2 * pause_s, _LOOK_MAX_S)
 
 
-def _goes_on(folder: Path) -> bool:
-    """Return whether there is a job that can be followed; one that was ended by force is no such job."""
+def _goes_on(folder: Path, should_stop: Callable[[], bool]) -> bool:
+    """Return whether there is a job that can be followed; one that was ended by force is no such job.
+
+    Raises `JobStopped`.
+    """
     if not (folder / "job.json").exists():
         return False
     while (status := status_in(folder)).state is JobState.RUNNING and (folder / "cancel").exists():
+        _check(should_stop)
         sleep(_LOOK_S)  # two at once of a job would be one too many
     return status.state is not JobState.CANCELLED and not was_lost(folder)
+
+
+def _check(should_stop: Callable[[], bool]) -> None:
+    if should_stop():
+        raise JobStopped
 
 
 def was_lost(folder: Path) -> bool:
