@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -49,16 +50,25 @@ class Plan:
     #: The path that is asked for.
     health: str
     resource_limits: tuple[tuple[str, int], ...] = ()
+    #: Says what is wrong with its files, as far as that is known before it starts.
+    problem: Callable[[], str] = str
 
 
 def deploy(plan: Plan, here: TaskRun, port: int) -> dict[str, str]:
     """Start a service in the place of another, and return its id, name and address once it answers.
 
-    Raises `TaskFailed` where it does not, and `NodeStopped`; then it is stopped.
+    Raises `TaskFailed` where it does not, and `NodeStopped`; then it is stopped. The other goes on where it is known
+    beforehand that the new one could not start.
     """
     with deploying():
-        service = _replaced(plan, here, port)
-        _start(service, plan, here)
+        before = _before(plan, here)
+        told = _told_to_keeper(plan, here, port)
+        if _is_taken(port) and port not in (one.port for one in before):
+            raise _taken(here, port)
+        for one in before:
+            one.stop()
+        service = _service(plan, here, port, before)
+        _start(service, told, here)
     try:
         _await_answer(service, plan, here)
     except BaseException:
@@ -81,20 +91,22 @@ def kept_port() -> Iterator[int]:
         yield it.getsockname()[1]
 
 
-def _replaced(plan: Plan, here: TaskRun, port: int) -> Service:
-    """Stop the service that another takes the place of, and return this with the id that it has then."""
+def _before(plan: Plan, here: TaskRun) -> list[Service]:
+    """Return the service that another takes the place of, if there is one. It runs on for now."""
     of_kind = [one for one in services() if one.kind == plan.kind]
     found = [one for one in of_kind if (one.id == plan.id if plan.id else one.name == plan.name)]
     if len(found) > 1:
         ids = ", ".join(one.id for one in found)
         problem = f"cannot be deployed: there are several {plan.kind}s of the name {quoted(plan.name)}: {ids}"
         raise TaskFailed(task_id=here.task.id, problem=f"{problem}; stop some with `dagorama services stop ID`")
-    for one in found:
-        one.stop()
-    service_id = found[0].id if found else plan.id or plan.name
+    return found
+
+
+def _service(plan: Plan, here: TaskRun, port: int, before: Sequence[Service]) -> Service:
+    """Return a service with the id that it has in the place of another."""
     return Service(
         kind=plan.kind,
-        id=service_id,
+        id=before[0].id if before else plan.id or plan.name,
         name=plan.name,
         description=plan.description,
         port=port,
@@ -104,34 +116,55 @@ def _replaced(plan: Plan, here: TaskRun, port: int) -> Service:
     )
 
 
-def _start(service: Service, plan: Plan, here: TaskRun) -> None:
-    if _is_taken(service.port):
-        problem = f"cannot be deployed: somebody else listens on port {service.port}; set PORT to another"
-        raise TaskFailed(task_id=here.task.id, problem=problem)
+def _told_to_keeper(plan: Plan, here: TaskRun, port: int) -> dict[str, object]:
+    """Return what the keeper of a service is told; `TaskFailed` for one that could not be started."""
     job = Job(
-        key=service.id,
+        key=plan.name,
         workflow=here.info.name,
         task_id=here.task.id,
         run_id=here.run_id,
         command=Command(argv=plan.argv, resource_limits=plan.resource_limits),
-        env={**dict(here.task.env), "PORT": str(service.port)},
+        env={**dict(here.task.env), "PORT": str(port)},
     )
-    limits = checked_limits(job)
+    environment, words = environment_of(job, os.environ), words_of(plan.argv, plan.directory)
+    if problem := plan.problem() or _problem_of_command(plan, words[0], environment):
+        raise TaskFailed(task_id=here.task.id, problem=f"cannot be deployed: {problem}")
+    return {
+        "argv": words,
+        "directory": plan.directory,
+        "env": environment,
+        "timeout_s": 0,
+        "resource_limits": checked_limits(job),
+        "grace_s": grace_s(),
+        "orphan_s": None,
+        "restart": True,
+    }
+
+
+def _problem_of_command(plan: Plan, program: str, environment: Mapping[str, str]) -> str:
+    """Say why the program of a command cannot be run; return nothing where it can."""
+    directory, script = plan.directory, plan.argv[0]
+    if not os.path.isdir(directory):
+        return f"there is no folder {quoted(directory)}"
+    if program != script and not os.path.isfile(os.path.join(directory, script)):
+        return f"there is no script {quoted(script)} in {directory}"
+    # As execvp(3) looks for it, from the directory on.
+    path = os.pathsep.join(os.path.join(directory, one) for one in os.get_exec_path(environment))
+    found = shutil.which(os.path.join(directory, program) if "/" in program else program, path=path)
+    return "" if found else f"there is no program {quoted(program)} that can be run in {directory}"
+
+
+def _taken(here: TaskRun, port: int) -> TaskFailed:
+    problem = f"cannot be deployed: somebody else listens on port {port}; set PORT to another"
+    return TaskFailed(task_id=here.task.id, problem=problem)
+
+
+def _start(service: Service, told: Mapping[str, object], here: TaskRun) -> None:
+    if _is_taken(service.port):  # the one before it may have left something behind
+        raise _taken(here, service.port)
     try:
         service.write()
-        keeper = launch(
-            service.folder,
-            {
-                "argv": words_of(plan.argv, plan.directory),
-                "directory": plan.directory,
-                "env": environment_of(job, os.environ),
-                "timeout_s": 0,
-                "resource_limits": limits,
-                "grace_s": grace_s(),
-                "orphan_s": None,
-                "restart": True,
-            },
-        )
+        keeper = launch(service.folder, told)
     except OSError as error:
         raise TaskFailed(task_id=here.task.id, problem=f"cannot be deployed: {error}") from None
     reap_later(keeper)

@@ -10,6 +10,7 @@ from typing import ClassVar
 from dagorama.workflows.model import TaskRun
 from dagorama.workflows.problems import TaskFailed
 from dagorama.workflows.services.deploying import Plan, deploy, kept_port
+from dagorama.workflows.services.functions import problem_of_function
 
 #: The command of an app that names none, and its port.
 APP_COMMAND, APP_PORT = ("app.sh",), 8888
@@ -34,14 +35,16 @@ class ModelService:
     def run(self, here: TaskRun) -> dict[str, str]:
         """Deploy it, and return its id, name and address once its health check passes."""
         module = "dagorama.workflows.services.model_server"
+        directory = os.path.join(os.getcwd(), here.info.directory)
         plan = Plan(
             kind=self.kind,
             id=self.model_id or ("" if self.deploy_by_name else f"{self.name}-{here.key[:8]}"),
             name=self.name,
             description=self.description,
             argv=(sys.executable, "-m", module, self.file, self.function),
-            directory=os.path.join(os.getcwd(), here.info.directory),
+            directory=directory,
             health="/health",
+            problem=lambda: problem_of_function(os.path.join(directory, self.file), self.function),
         )
         with kept_port() as port:
             return deploy(plan, here, port)

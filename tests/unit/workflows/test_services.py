@@ -17,6 +17,7 @@ from dagorama.testing import in_process_broker
 from dagorama.workflows.model import Task, Work, Workflow
 from dagorama.workflows.running import start_workflow
 from dagorama.workflows.services import deploying
+from dagorama.workflows.services.functions import problem_of_function
 from dagorama.workflows.services.records import Service, services
 from dagorama.workflows.services.works import AppService, ModelService
 from tests.conformance.executors import is_alive
@@ -153,6 +154,61 @@ def test_the_port_of_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("PORT", "many")
     with pytest.raises(NodeFailed, match="no port"):
         deploy(AppService(name="a", argv=("true",)))
+
+
+@pytest.mark.parametrize(
+    ("file", "function", "told"),
+    [
+        ("missing.py", "f", "missing.py cannot be read: No such file"),
+        ("broken.py", "f", r"broken.py is no Python: .* \(line 1\)"),
+        ("m.py", "g", "m.py has no function 'g'"),
+    ],
+)
+def test_a_model_that_cannot_start_leaves_the_one_before(file: str, function: str, told: str) -> None:
+    """What can be seen to be wrong with a model is told before the one that it replaces is stopped."""
+    before = deploy(ModelService(name="m", file="m.py", function="f", deploy_by_name=True))
+    Path("broken.py").write_text("def f(:")
+    with pytest.raises(NodeFailed, match=told):
+        deploy(ModelService(name="m", file=file, function=function, deploy_by_name=True))
+    assert asked(before["url"], [1]) == 2
+
+
+def test_a_function_need_not_be_defined_to_be_found(tmp_path: Path) -> None:
+    """Names that a module may have are not told to be missing, however it gets them."""
+    for text in (
+        "from x import f",
+        "import f.g",
+        "try:\n  from x import f\nexcept ImportError: f = None",
+        "from x import *",
+        "def __getattr__(name): ...",
+        "globals()['f'] = print",
+        "a, (f, b) = 1, (2, 3)",
+        "if (f := print): ...",
+        "class f: ...",
+        "async def f(): ...",
+    ):
+        (tmp_path / "found.py").write_text(text)
+        assert problem_of_function(str(tmp_path / "found.py"), "f") == "", text
+    (tmp_path / "found.py").write_text("class A:\n  def f(self): f = 1")
+    assert "has no function 'f'" in problem_of_function(str(tmp_path / "found.py"), "f")
+
+
+def test_an_app_that_cannot_start_leaves_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that is not there, and the port of somebody else, are told before the app is stopped."""
+    Path("app.sh").write_text('exec python3 -m http.server --bind 127.0.0.1 "$PORT"\n')
+    other = deploy(ModelService(name="m", file="m.py", function="f"))
+    with reserved() as port:
+        monkeypatch.setenv("PORT", str(port))
+        deploy(AppService(name="a"))
+        before = services()
+        for argv, told in ((("missing",), "no program 'missing'"), (("./gone.sh", "x"), "no script './gone.sh'")):
+            with pytest.raises(NodeFailed, match=told):
+                deploy(AppService(name="a", argv=argv))
+        monkeypatch.setenv("PORT", other["url"].rpartition(":")[2].rstrip("/"))
+        with pytest.raises(NodeFailed, match="set PORT to another"):
+            deploy(AppService(name="a"))
+        assert services() == before
+        assert all(service.runs for service in before)
 
 
 def test_an_app_replaces_itself(monkeypatch: pytest.MonkeyPatch) -> None:
