@@ -13,6 +13,7 @@ import pytest
 
 from dagorama.workflows.executors.following import follow
 from dagorama.workflows.executors.port import Job, JobState, JobStatus
+from dagorama.workflows.executors.process import keeper as keeper_module
 from dagorama.workflows.executors.process.executor import ProcessExecutor
 from dagorama.workflows.executors.process.keeper import Keeper
 from dagorama.workflows.executors.process.launching import launch
@@ -167,6 +168,37 @@ def test_a_restarted_service_costs_no_descriptors(tmp_path: Path) -> None:
     until(lambda: count_of_null(process.pid) == 3)
     (folder / "cancel").touch()
     process.wait()
+
+
+def test_the_output_of_a_service_is_bounded(tmp_path: Path) -> None:
+    """A program that writes and writes goes on where its file was shortened."""
+    folder = tmp_path / "service"
+    folder.mkdir()
+    text = "yes line | head -c 20000000; until test -e more; do sleep 0.02; done; echo more; exec sleep 600"
+    told = {"argv": ["sh", "-c", text], "directory": str(tmp_path), "env": dict(os.environ)}
+    never = {"timeout_s": 0, "resource_limits": [], "grace_s": 1, "orphan_s": None, "restart": True}
+    process = launch(folder, {**told, **never})
+    out = folder / "out"
+    until(lambda: out.exists() and b" bytes of output were dropped]" in out.read_bytes()[:100])
+    (tmp_path / "more").touch()
+    until(lambda: out.read_bytes().endswith(b"line\nmore\n"))
+    assert out.stat().st_size < 20_000_000
+    (folder / "cancel").touch()
+    process.wait()
+
+
+def test_what_is_dropped_is_told(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The count has all that was dropped, also before, and whole lines are kept."""
+    monkeypatch.setattr(keeper_module, "OUTPUT_BYTES_MAX", 100)
+    monkeypatch.setattr(keeper_module, "OUTPUT_BYTES_KEPT", 10)
+    out = Path(keeper.directory) / "out"
+    out.write_bytes(b"x" * 92 + b"\nlast\nend\n")
+    keeper.shorten_output()
+    shortened = b"[dagorama: 93 bytes of output were dropped]\nlast\nend\n"
+    assert out.read_bytes() == shortened
+    out.write_bytes(shortened + b"y" * 100)
+    keeper.shorten_output()
+    assert out.read_bytes() == b"[dagorama: %d bytes of output were dropped]\n" % (93 + len(shortened) + 90) + b"y" * 10
 
 
 def count_of_null(pid: int) -> int:

@@ -29,6 +29,8 @@ ENDING_LOOK_S = 0.02
 GIVE_UP_S = 30.0
 #: A program that is to go on is started anew after so long, and twice as long each time that it ends soon.
 RESTART_S, RESTART_MAX_S = 0.5, 60.0
+#: A file with the output of a program that goes on has about so many bytes at most; of a larger one the end is kept.
+OUTPUT_BYTES_MAX, OUTPUT_BYTES_KEPT = 16 * 2**20, 2**20
 #: Exit statuses of shells for a program that cannot be run, and for one that is not there.
 NOT_RUNNABLE, NOT_FOUND = 126, 127
 
@@ -57,6 +59,7 @@ class Keeper:
         self.restart_s = RESTART_S
         self.restart_at = 0.0
         self.started_at = self.began_at
+        self.dropped_bytes = {"out": 0, "err": 0}
         self.alone_since: float | None = None
         self.lock: int | None = None  #: that of the follower, once the job ends for want of one
 
@@ -71,6 +74,8 @@ class Keeper:
             signal.sigtimedwait(_SIGNALS, ENDING_LOOK_S if self.reason else LOOK_S)
             is_empty = self.reap()
             now = time.monotonic()
+            if self.job.get("restart"):
+                self.shorten_output()
             if self.status is not None and not self.reason:
                 self.go_on(now)
             if not self.reason:
@@ -93,6 +98,24 @@ class Keeper:
         """Return how the command ended."""
         assert self.status is not None, "nothing of it is left"
         return {"status": os.waitstatus_to_exitcode(self.status)}
+
+    def shorten_output(self) -> None:
+        """Keep the end of a file with output that has grown too large, and say there how much was dropped."""
+        for name in ("out", "err"):
+            with suppress(OSError):  # a full disk is no reason to end the program
+                size = os.stat(self.path(name)).st_size
+                if size <= OUTPUT_BYTES_MAX:
+                    continue
+                file = os.open(self.path(name), os.O_RDWR | os.O_APPEND)
+                try:
+                    end = os.pread(file, OUTPUT_BYTES_KEPT, size - OUTPUT_BYTES_KEPT)
+                    end = end.partition(b"\n")[2] or end
+                    self.dropped_bytes[name] += size - len(end)
+                    # The program writes at the end of the file, wherever that is by then.
+                    os.ftruncate(file, 0)
+                    os.write(file, b"[dagorama: %d bytes of output were dropped]\n" % self.dropped_bytes[name] + end)
+                finally:
+                    os.close(file)
 
     def start_again(self, now: float) -> None:
         """Start the command anew, after a while: it has ended, and is to go on."""
