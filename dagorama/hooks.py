@@ -16,6 +16,7 @@ from email.message import EmailMessage
 from hashlib import sha256
 from hmac import new as new_hmac
 from http.client import HTTPMessage
+from importlib import import_module
 from typing import IO, Literal
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -54,20 +55,26 @@ class Hooks(DAGDefinition):
     @dagorama(queue_name=QUEUE).syncfn
     def entrypoint(self, hook: Hook, instance_id: bytes, key: str, tags: dict[str, str]) -> None:
         """Call a hook with the end that this node's instance was made for, of an instance with this key and tags."""
-        made = _own_instance(context().instance_id, instance_id)
-        hook(
-            EndedInstance(
-                instance_id=UUID(bytes=instance_id),
-                definition=made.definition.removeprefix(PREFIX),
-                state=InstanceState(made.tags["state"]),
-                started_at=time_at(float(made.tags["started"])),
-                finished_at=made.created_at,
-                end=int(made.tags["end"]),
-                key=key,
-                tags=tags,
-                error=made.tags.get("error", ""),
-            )
+        # By its name: all that it leads to of dagorama is no part of the code version, which would take long to find,
+        # and by which no worker with another dagorama would call the hooks of what was started before.
+        import_module("dagorama.hooks")._call(hook, instance_id, key, tags)
+
+
+def _call(hook: Hook, instance_id: bytes, key: str, tags: dict[str, str]) -> None:
+    made = _own_instance(context().instance_id, instance_id)
+    hook(
+        EndedInstance(
+            instance_id=UUID(bytes=instance_id),
+            definition=made.definition.removeprefix(PREFIX),
+            state=InstanceState(made.tags["state"]),
+            started_at=time_at(float(made.tags["started"])),
+            finished_at=made.created_at,
+            end=int(made.tags["end"]),
+            key=key,
+            tags=tags,
+            error=made.tags.get("error", ""),
         )
+    )
 
 
 def _own_instance(own_id: UUID, of: bytes) -> InstanceStatus:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar
 from uuid import UUID
@@ -19,7 +20,8 @@ import pytest
 
 import dagorama as dg
 from dagorama import DAGDefinition, InstanceState, dagorama, instance_options
-from dagorama.hooks import EndedInstance, email, webhook
+from dagorama.code.signature import _body
+from dagorama.hooks import EndedInstance, Hooks, email, webhook
 from dagorama.testing import in_process_broker, inline
 from tests.unit.library import hook_definitions as h
 from tests.unit.library.dag_server import DagServer
@@ -326,3 +328,9 @@ def test_a_helper_that_cannot_work_is_refused_where_it_is_written(make: Any, mes
     with pytest.raises(ValueError, match=r"^") as caught:
         make()
     assert str(caught.value).startswith(message)
+
+
+def test_the_version_of_the_node_is_not_that_of_dagorama() -> None:
+    """What calls hooks is no part of it: no process reads all of dagorama, and an update calls those from before."""
+    entrypoint: Any = Hooks.entrypoint
+    assert {Path(file).name for file in _body(entrypoint.original_fn, Hooks).files} == {"hooks.py"}
