@@ -23,6 +23,8 @@ from dagorama.ui.pages.shared import times
 
 #: So many nodes that it depends on, and that depend on it, are named.
 NAMED_MAX = 50
+#: Its dependents are found in a list of all nodes; of more than so many that is read when somebody asks for them.
+READ_UNASKED_MAX = 10_000
 
 
 async def show(
@@ -63,6 +65,7 @@ async def show(
         cause=cause,
         dependencies=dependencies,
         dependencies_more=max(0, len(node.dependency_ids) - NAMED_MAX),
+        nodes_more=count if (count := sum(instance.status.counts.values())) > READ_UNASKED_MAX else 0,
         part=part,
         level=level,
         levels=LEVELS,
@@ -81,7 +84,7 @@ async def show(
 async def dependents(request: Request) -> Response:
     """Show the nodes that take the value of a node, as a part of its page."""
     instance = await instance_in(request).arefresh()
-    ids = dependents_in(await times.of(instance), id_in(request, "node"))
+    ids = await asyncio.to_thread(dependents_in, await times.of(instance), id_in(request, "node"))
     nodes = await nodes_of(instance, ids[:NAMED_MAX])
     more = max(0, len(ids) - NAMED_MAX)
     return render(request, "dependents.html", instance_url=f"/instances/{instance.id}", nodes=nodes, more=more)

@@ -110,6 +110,19 @@ async def test_nodes_that_are_no_more_are_left_out(client: httpx.AsyncClient, mo
     assert (str(node.id) in shown, str(gone) in shown) == (True, False)
 
 
+async def test_many_nodes_are_not_read_for_a_page_of_one(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where an instance has very many, the nodes that a value goes into are looked for when somebody asks."""
+    one, node = counted("ant")
+    url = f"/instances/{one.id}/nodes/{node.id}"
+    assert 'hx-trigger="load, dagorama:refresh"' in await page(client, url)
+    monkeypatch.setattr("dagorama.ui.pages.node.READ_UNASKED_MAX", 0)
+    shown = await page(client, url)
+    assert 'hx-trigger="load, dagorama:refresh"' not in shown
+    assert re.search(rf'hx-get="{url}/dependents" hx-target="#dependents".*>Look for them among \d+ nodes</a>', shown)
+
+
 async def test_an_error_of_one_node_is_one_of_the_page() -> None:
     """Nodes that cannot be asked for are not left out as if they were no more."""
 
