@@ -30,6 +30,8 @@ SHORT_LIFE_S = 5.0
 #: The second process in a row that dies at once is replaced after the first of these; the wait doubles up to the other.
 REPLACE_BACKOFF_MIN_S = 0.1
 REPLACE_BACKOFF_MAX_S = 10.0
+#: So long after the system could not start one it is tried again.
+START_AGAIN_S = 1.0
 #: All processes complain about a broker that is gone; one line in this time is enough.
 COMPLAINT_INTERVAL_S = 25.0
 
@@ -102,7 +104,12 @@ class Crew:
         due = [place for at, place in self._replace_at if at <= now]
         self._replace_at = [(at, place) for at, place in self._replace_at if at > now]
         for place in due:
-            self._start(place)
+            try:
+                self._start(place)
+            except (OSError, EOFError) as error:  # the latter where the server that forks it could not, and has ended
+                text = "no worker process can be started now: %s; it is tried again in %g s"
+                self._log.warning(text, str(error) or type(error).__name__, START_AGAIN_S)
+                self._replace_at.append((now + START_AGAIN_S, place))
 
     def _start(self, place: int) -> None:
         reader, writer = Pipe(duplex=False)
@@ -150,7 +157,7 @@ class Crew:
         )
         if child.is_leaving:
             self.leaving.append(child.process)
-            self._start(child.place)
+            self._replace_at.append((monotonic(), child.place))
 
     def _tell_connection(self, is_connected: bool, text: str) -> None:
         """Log news of the connection, once for all processes."""

@@ -1,5 +1,6 @@
 """`launch_workers`: what happens to the workers, and to the program that launched them, when something goes wrong."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,9 +15,12 @@ import pytest
 
 from dagorama import WorkersCannotStart, launch_workers
 from dagorama.serializer import function_to_name
+from dagorama.worker.processes import supervisor
+from dagorama.worker.processes.process import WorkerProcess, start_worker
 from dagorama_broker.launch import launch_broker
 from tests.queries import list_workers
 from tests.scenarios.worker.worker_definitions import Work
+from tests.timing import until
 
 PROGRAM = """
 import contextlib, os, sys
@@ -68,6 +72,27 @@ def test_a_worker_that_dies_is_named_and_replaced(
             (told,) = [message for message in caplog.messages if message.startswith(f"worker process {first.pid} ")]
             assert told.startswith(f"worker process {first.pid} {how} while it ran node ")
             assert f":Work.{case}); another one starts " in told
+
+
+def test_a_worker_that_cannot_be_started_now_is_started_later(
+    broker: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A system that is out of processes or descriptors for a moment leaves no program without its workers."""
+    with launch_workers(1) as processes:
+        refusals = iter([OSError(errno.EAGAIN, "no room"), EOFError()])
+
+        def start_unless_refused(*args: Any, **options: Any) -> WorkerProcess:
+            for refusal in refusals:
+                raise refusal
+            return start_worker(*args, **options)
+
+        monkeypatch.setattr(supervisor, "start_worker", start_unless_refused)
+        (first,) = processes
+        assert first.pid is not None
+        os.kill(first.pid, signal.SIGKILL)
+        until(lambda: processes[0] is not first and processes[0].is_alive())
+    told = [message for message in caplog.messages if message.startswith("no worker process can be started now")]
+    assert [message.partition(": ")[2].partition(";")[0] for message in told] == ["[Errno 11] no room", "EOFError"]
 
 
 FAILING = """\
