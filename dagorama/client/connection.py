@@ -63,7 +63,11 @@ class Connection:
         """Connect when the first request is made."""
         self.host = host
         self.port = port
-        self.channel = grpc.insecure_channel(f"[{host}]:{port}" if ":" in host else f"{host}:{port}", options=OPTIONS)
+        # A broker at localhost listens there alone. By the name gRPC would ask ::1 first, where with the same port may
+        # be another program, or another user's broker.
+        address = "127.0.0.1" if host == "localhost" else host
+        target = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        self.channel = grpc.insecure_channel(target, options=OPTIONS)
         self.dag = DagServiceStub(self.channel)
         #: `Watch` for one node. It gets exactly one message, so it can be called like a unary method, which needs no
         #: thread while it waits.

@@ -18,13 +18,14 @@ from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+import grpc
 import pytest
 
 from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.calls.ids import new_id
 from dagorama.calls.payload import encode
 from dagorama.client.broker import submit
-from dagorama.client.connection import broker_address, connection
+from dagorama.client.connection import Connection, broker_address, connection
 from dagorama.client.messages import instance_status
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
@@ -98,11 +99,31 @@ def started(server: DagServer) -> Started:
 def nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """A port at which nobody listens, and which nobody else gets."""
     with socket.socket() as taken:
-        taken.bind(("localhost", 0))
+        taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
         monkeypatch.setenv("DAGORAMA_HOST", "localhost")
         monkeypatch.setenv("DAGORAMA_PORT", str(port))
         yield port
+
+
+@pytest.mark.parametrize(
+    ("host", "target"),
+    [("localhost", "127.0.0.1:7"), ("::1", "[::1]:7"), ("10.0.0.1", "10.0.0.1:7"), ("broker.test", "broker.test:7")],
+)
+def test_a_broker_at_localhost_is_asked_where_it_listens(
+    monkeypatch: pytest.MonkeyPatch, host: str, target: str
+) -> None:
+    """What listens at ::1, which the name stands for as well, is another program."""
+    asked: list[str] = []
+    real = grpc.insecure_channel
+
+    def open_channel(address: str, options: Any) -> grpc.Channel:
+        asked.append(address)
+        return real(address, options=options)
+
+    monkeypatch.setattr(grpc, "insecure_channel", open_channel)
+    Connection(host, 7).channel.close()
+    assert asked == [target]
 
 
 def failure(state: NodeState.ValueType, exception: bytes = b"", cause_id: bytes = b"") -> Outcome:
