@@ -2,6 +2,7 @@
 
 import os
 from contextlib import suppress
+from errno import ENOSPC
 from pathlib import Path
 
 from dagorama_broker.storage.faults import ELSEWHERE
@@ -9,7 +10,6 @@ from dagorama_broker.storage.journal import StorageError
 
 #: To fill a file, no more than this share of the free room is taken.
 _ROOM_SHARE = 1 / 16
-_ZEROS = bytes(1 << 20)
 
 
 def restoring_of(path: Path) -> Path:
@@ -71,29 +71,31 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def fill_up(path: Path, size: int) -> None:
-    """Make a file at least `size` bytes long, by zeros that are on the disk; leave it where there is little room.
+def fill_up(path: Path, size: int, bytes_max: int) -> bool:
+    """Make a file longer by up to `bytes_max` zeros; return whether it is still to be longer. Sync it afterwards.
 
     To sync what overwrites the blocks of a file takes about half as long as to sync what makes it longer: then the file
     system has its own journal to write, too. So databases fill their logs beforehand (PostgreSQL: `wal_init_zero`).
-    Nobody may write to the file meanwhile. A failure is undone and not raised: all goes on without it, only slower.
+    Nobody may write to the file meanwhile. It is left as it is where there is little room or anything fails, and that
+    is not raised: all goes on without it, only slower.
     """
     with suppress(OSError):
         disk = os.statvfs(path.parent)
         handle = os.open(path, os.O_WRONLY)
         try:
             present = os.fstat(handle).st_size
-            if size - present <= disk.f_bavail * disk.f_frsize * _ROOM_SHARE:
-                _append_zeros(handle, present, size)
+            if 0 < size - present <= disk.f_bavail * disk.f_frsize * _ROOM_SHARE:
+                _append_zeros(handle, present, min(size - present, bytes_max))
+                return size - present > bytes_max
         finally:
             os.close(handle)
+    return False
 
 
-def _append_zeros(handle: int, present: int, size: int) -> None:
+def _append_zeros(handle: int, present: int, count: int) -> None:
     try:
-        for at in range(present, size, len(_ZEROS)):
-            os.pwrite(handle, _ZEROS[: size - at], at)
-        os.fdatasync(handle)
+        if os.pwrite(handle, bytes(count), present) < count:
+            raise OSError(ENOSPC, os.strerror(ENOSPC))
     except OSError:
         os.ftruncate(handle, present)
         raise

@@ -75,8 +75,9 @@ _PAGE_BYTES = 8192  #: of a new file; measured fastest for small payloads, which
 _CHECKPOINT_PAGES = 2000  #: 16 MiB: takes about 10 ms, and not with each batch
 #: The log as long as it gets before a checkpoint, after which it is begun anew: each page has a header in it.
 _LOG_BYTES = _CHECKPOINT_PAGES * (_PAGE_BYTES + 24)
-#: After so many commits it gets that long, which takes about as long as a checkpoint: there will be more of them then.
-_FILLED_AFTER = 100
+#: After so many commits, as there will be more, it gets that long: by so many bytes with each, in half a millisecond.
+_FILLED_AFTER = 32
+_FILLED_AT_ONCE = 256 << 10
 
 #: Applied before the file is locked, which is the first thing: only then WAL mode needs no shared-memory file.
 _PRAGMAS = (
@@ -168,7 +169,8 @@ class SqliteJournal:
         self._functions = Functions()
         self._names: WorkerNames
         self._action_last = 0  #: the number that was given last
-        self._commits = 0  #: since it was opened
+        self._fills = True  #: the log is still to get longer
+        self._commits = 0  #: since it was opened, as long as that is so
 
     def open(self) -> Snapshot:
         """Take the file, see `Journal.open`."""
@@ -177,7 +179,7 @@ class SqliteJournal:
             self._connection = take_file(self._path, _PRAGMAS)
             self._file = file_id(self._path)
             self._failure = None
-            self._commits = 0
+            self._fills, self._commits = True, 0
             return self._take(self._connection)
         except (sqlite3.Error, OSError) as error:
             self.close()
@@ -217,9 +219,8 @@ class SqliteJournal:
         connection = self._live()
         if not events:
             return
-        self._commits += 1
-        if self._commits == _FILLED_AFTER:
-            fill_up(Path(f"{self._path.resolve()}-wal"), _LOG_BYTES)
+        if self._fills:
+            self._fill_log()
         self._names.trim()
         completed = fold_completions(events, self._names)
         batch = fold(events, self._names) if completed is None else None
@@ -240,6 +241,11 @@ class SqliteJournal:
         except Exception as error:
             self._failure = explain(self.location, error)
             raise self._failure from error
+
+    def _fill_log(self) -> None:
+        self._commits += 1
+        if self._commits > _FILLED_AFTER:
+            self._fills = fill_up(Path(f"{self._path.resolve()}-wal"), _LOG_BYTES, _FILLED_AT_ONCE)
 
     def _write(self, connection: sqlite3.Connection, batch: Batch) -> None:
         if batch.nodes:

@@ -21,7 +21,7 @@ def body(batch: int) -> bytes:
 
 def run(path: str, batches: int) -> None:
     """Open the storage and commit batches."""
-    sqlite._FILLED_AFTER = 3
+    sqlite._FILLED_AFTER, sqlite._FILLED_AT_ONCE = 3, 8 << 20
     journal = SqliteJournal(path)
     journal.open()
     print("opened", flush=True)

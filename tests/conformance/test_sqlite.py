@@ -95,14 +95,18 @@ def test_commits_are_synced(tmp_path: Path) -> None:
     assert modes == ["wal", 2, "exclusive"]
 
 
+#: With so many commits a log is filled.
+MANY = sqlite_journal._FILLED_AFTER + sqlite_journal._LOG_BYTES // sqlite_journal._FILLED_AT_ONCE + 1
+
+
 def commit_many(journal: SqliteJournal) -> None:
-    """Make as many small commits as a log is filled after."""
-    for number in range(sqlite_journal._FILLED_AFTER):
+    """Make as many small commits as it takes until a log is filled."""
+    for number in range(MANY):
         journal.commit([e.LifeNoted(at=float(number), lived_s=float(number))])
 
 
 def test_the_log_of_many_commits_is_filled(tmp_path: Path) -> None:
-    """It is made as long as it gets, once, so that no sync has to make it longer; what it has is read up to there."""
+    """It is made as long as it gets, so that no sync has to make it longer; what it has is read up to there."""
     path, graph = tmp_path / "broker.db", Graph()
     log = path.with_name("broker.db-wal")
     journal = SqliteJournal(path)
@@ -119,7 +123,7 @@ def test_the_log_of_many_commits_is_filled(tmp_path: Path) -> None:
     snapshot = again.open()
     assert [instance.seq for instance in snapshot.instances] == [1]
     assert snapshot.lived is not None
-    assert snapshot.lived.lived_s == sqlite_journal._FILLED_AFTER - 1
+    assert snapshot.lived.lived_s == MANY - 1
     again.close()
     journal.close()
 
