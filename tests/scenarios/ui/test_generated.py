@@ -19,7 +19,7 @@ from tests.scenarios.ui.conftest import Page, Started
 LONG = bool(os.environ.get("DAGORAMA_LONG_TESTS"))
 EXAMPLES = 300 if LONG else 4
 #: Cursors and times can be of the right form and none all the same.
-GIVEN_BY_THE_BROKER = {"cursor", "after", "since", "until"}
+GIVEN_BY_THE_BROKER = {"cursor", "continue_token", "after", "since", "until"}
 
 
 def requests() -> list[Any]:
