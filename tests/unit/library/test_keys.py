@@ -17,6 +17,7 @@ from dagorama import (
     dagorama,
     generate_instance_id,
     instance_options,
+    put,
     resolve,
 )
 from dagorama.testing import in_process_broker, inline
@@ -84,6 +85,18 @@ def test_the_same_key_gives_the_same_instance_and_a_promise_that_resolves() -> N
         assert (third.instance_id, third.result(), first.result()) == (first.instance_id, 170, 170)
         assert len(list(queries.list_instances())) == 1
     assert ran == [17]
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_value_that_is_put_again_makes_the_same_start(size: int) -> None:
+    """As a program does that comes again; given without put it is another one."""
+    with in_process_broker(check=True), instance_options(key="order-17"):
+        first, _ = Order()(17, [put("a" * size)])
+        second, _ = Order()(17, [put("a" * size)])
+        assert first.instance_id == second.instance_id
+        for other in (put("b" * size), "a" * size):
+            with pytest.raises(KeyConflict, match="in its arguments"):
+                Order()(17, [other])
 
 
 def test_a_failed_instance_is_the_same_until_it_is_retried() -> None:
