@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from http.client import HTTPException, responses
 from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-from dagorama.workflows.staging.downloads import shown
+from dagorama.urls import without_secrets
 
 #: A longer answer is none for a value: a file of that size is downloaded.
 ANSWER_BYTES_MAX = 64 * 2**20
@@ -88,7 +87,7 @@ def ask(asked: HttpRequest, headers: Mapping[str, str]) -> HttpResponse:
 
 
 def _named(asked: HttpRequest) -> str:
-    return f"{asked.method} {shown(urlsplit(asked.url))}"
+    return f"{asked.method} {without_secrets(asked.url)}"
 
 
 def _beginning(text: str) -> str:
