@@ -45,16 +45,24 @@ def end(
             e.NodeCompleted(node=node, payload=referring("r"), at=7.0, run=("w", 1.0, 3.0, 2.0)) for node in made
         ]
     storage.journal.commit(events)
-    storage.journal.commit([finished(instance, state=state, on=on, until=until)])
+    held_bytes = sum(reference(name).size for name in ("arh" if made else "h"))
+    storage.journal.commit([finished(instance, state=state, on=on, until=until, held_bytes=held_bytes)])
     instance.nodes.update({node.id: node for node in made})
     return instance
 
 
 def finished(
-    instance: Instance, *, state: InstanceState = COMPLETED, on: float = 10.0, until: float | None = None
+    instance: Instance,
+    *,
+    state: InstanceState = COMPLETED,
+    on: float = 10.0,
+    until: float | None = None,
+    held_bytes: int = 0,
 ) -> e.InstanceFinished:
     """Give the event of an end."""
-    return e.InstanceFinished(instance=instance, state=state, at=8.0, counts={}, lived_s=on, kept_until=until)
+    return e.InstanceFinished(
+        instance=instance, state=state, at=8.0, counts={}, lived_s=on, kept_until=until, held_bytes=held_bytes
+    )
 
 
 def prune(storage: Storage, *instances: Instance, lived_s: float = 50.0) -> list[EndedInstance]:
