@@ -27,10 +27,11 @@ MIB = 2**20
 
 
 @pytest.fixture
-def place(moto: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Give a place for values as a broker's setting; credentials are in the environment."""
-    reach(moto, monkeypatch)
-    return {"DAGORAMA_VALUES": moto.place()}
+    server: ObjectServer = request.getfixturevalue(getattr(request, "param", "moto"))
+    reach(server, monkeypatch)
+    return {"DAGORAMA_VALUES": server.place()}
 
 
 def names(place: dict[str, str]) -> list[str]:
@@ -38,6 +39,7 @@ def names(place: dict[str, str]) -> list[str]:
     return [one.name for one in Objects(place["DAGORAMA_VALUES"]).names("")]
 
 
+@pytest.mark.parametrize("place", ["moto", "azure", "google"], indirect=True)
 def test_a_broker_that_is_killed_in_an_upload_leaves_no_broken_value(database: str, place: dict[str, str]) -> None:
     """What was written is gone on with; a value is found when all of it is there."""
     value = random.Random(SEED).randbytes(9 * MIB)
