@@ -41,6 +41,7 @@ KNOWN = frozenset(
         "KEEP_COMPLETED",
         "KEEP_FAILED",
         "KEEP_TOMBSTONES",
+        "KUBERNETES",
         "LEASE_DURATION_S",
         "LOGS",
         "LOG_BYTES_MAX",

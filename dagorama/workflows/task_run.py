@@ -64,12 +64,14 @@ class RunningTask:
             command=replace(command, directory=os.path.join(self.info.directory, command.directory)),
             env={**dict(self.task.env), **dict(command.env)},
             timeout_s=self.task.timeout_s,
+            begins_in=self.info.directory,
         )
         status = follow(executor, job, should_stop=lambda: node.cancelled, tell=_told, warn=self._warn)
         if status.state is JobState.CANCELLED:
             node.raise_if_cancelled()
         if status.state is JobState.OVERRAN:
-            raise TimeoutError(f"{self.task.id!r} took longer than its timeout of {self.task.timeout_s:g} s")
+            waited = f"; it {status.waiting}" if status.waiting else ""
+            raise TimeoutError(f"{self.task.id!r} took longer than its timeout of {self.task.timeout_s:g} s{waited}")
         if status.state is not JobState.SUCCEEDED:
             raise TaskFailed(task_id=self.task.id, problem=status.problem)
 

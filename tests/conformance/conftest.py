@@ -1,4 +1,4 @@
-"""The storages that the suite is run over."""
+"""The storages, and the cluster, that the suites are run over."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from dagorama_broker.core.model.stored import Snapshot
 from dagorama_broker.storage.journal import Journal
 from dagorama_broker.storage.memory import MemoryJournal
 from dagorama_broker.storage.sqlite import SqliteJournal
+from tests.conformance.cluster import FakeCluster, served
 
 
 class Storage:
@@ -50,3 +51,14 @@ def storage(kind: str, tmp_path: Path) -> Iterator[Storage]:
     storage.open()
     yield storage
     storage.journal.close()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCluster]:
+    """Serve a cluster, which the `kubernetes` executor finds by its kubeconfig."""
+    settings = tmp_path / "kubernetes.toml"
+    settings.write_text('image = "tests:1"\n')
+    with served(tmp_path / "pods") as (cluster, kubeconfig):
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+        monkeypatch.setenv("DAGORAMA_KUBERNETES", str(settings))
+        yield cluster

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from dagorama.workflows.executors.finding import executor_named
+from dagorama.workflows.executors import finding
 from dagorama.workflows.executors.following import follow
+from dagorama.workflows.executors.kubernetes.executor import KubernetesExecutor
 from dagorama.workflows.executors.port import Executor, Job, JobStatus
 from dagorama.workflows.model import Command
 
@@ -28,6 +30,17 @@ def job(argv: tuple[str, ...] | str, *, key: str = "job-1", timeout_s: float = 0
         env=env,
         timeout_s=timeout_s,
     )
+
+
+@contextmanager
+def fresh_executor(name: str) -> Iterator[Executor]:
+    """Give an executor as a process that begins has it, since the one of a process remembers its settings."""
+    finding._made.cache_clear()
+    made = finding.executor_named(name, "a")
+    yield made
+    finding._made.cache_clear()
+    if isinstance(made, KubernetesExecutor):
+        made.close()
 
 
 class Told:
@@ -73,7 +86,7 @@ def main() -> None:
         os.write(1, told.encode())
 
     follow(
-        executor_named(name, "a"),
+        finding.executor_named(name, "a"),
         job(text, key=key),
         should_stop=lambda: False,
         tell=tell,

@@ -24,6 +24,7 @@ from dagorama.workflows.configuration import PodExecutionContext
 from dagorama.workflows.formats import FORMATS
 from dagorama.workflows.jobs.work import NOTHING_STAGED, StagedCommand
 from dagorama.workflows.model import Command, Task, Workflow
+from dagorama.workflows.pods import unexpanded
 from dagorama.workflows.problems import Place, Problem, WorkflowError, in_order, quoted
 from dagorama.workflows.staging.steps import Staging
 
@@ -103,21 +104,16 @@ def _container(task: Task, command: Command, staging: Staging) -> dict[str, Any]
     before, after = lines_before(staging), lines_after(staging)
     if before or after:
         words = ["sh", "-ec", "\n".join([*before, '"$@"', *after]), "sh", *words]
-    container: dict[str, Any] = {"image": command.image, "command": [_unexpanded(word) for word in words]}
+    container: dict[str, Any] = {"image": command.image, "command": [unexpanded(word) for word in words]}
     variables = {**dict(task.env), **dict(command.env)}
     if variables:
-        container["env"] = [{"name": name, "value": _unexpanded(value)} for name, value in variables.items()]
+        container["env"] = [{"name": name, "value": unexpanded(value)} for name, value in variables.items()]
     if _is_staged(task):
         container["workingDir"] = folder_of(staging)
         container["volumeMounts"] = [{"name": RUN_VOLUME, "mountPath": RUN_PATH}]
     elif command.directory:
         container["workingDir"] = command.directory
     return container
-
-
-def _unexpanded(text: str) -> str:
-    """Return a text in which clusters find no variable: they read $(NAME) as one, and $$(NAME) as the text."""
-    return text.replace("$(", "$$(")
 
 
 def _backoff(task: Task) -> dict[str, Any]:

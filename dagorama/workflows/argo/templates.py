@@ -11,6 +11,7 @@ from dagorama.workflows.argo.affinity import affinity_of, contexts_of_volumes, l
 from dagorama.workflows.argo.sources import script_of
 from dagorama.workflows.configuration import SHARED_VARIABLE, BadOperationConfiguration, ExitNotice, SharedDirectory
 from dagorama.workflows.plan import Plan
+from dagorama.workflows.pods import merged
 from dagorama.workflows.tasks import BashTask, ContainerizedTask, CustomTask, InlinedTask, PythonTask, Task
 
 #: The variable that has the name of the run.
@@ -46,7 +47,7 @@ def template_of(task: Task, plan: Plan) -> dict[str, Any]:
     if task.resources:
         content["resources"] = _quantities(task.resources)
     template[kind] = content
-    return _merged(template, task.template_overrides)
+    return merged(template, task.template_overrides)
 
 
 def exit_templates(notice: ExitNotice, plan: Plan) -> list[dict[str, Any]]:
@@ -134,14 +135,3 @@ def _quantities(resources: Mapping[str, Any]) -> dict[str, Any]:
 
 def _settings_mount() -> dict[str, Any]:
     return {"name": SETTINGS_VOLUME, "mountPath": _SETTINGS_FOLDER, "readOnly": True}
-
-
-def _merged(template: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a template with what takes the place of parts of it; mappings are merged, None is passed over."""
-    merged = dict(template)
-    for name, value in overrides.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(name), dict):
-            merged[name] = _merged(merged[name], value)
-        elif value is not None:
-            merged[name] = value
-    return merged

@@ -15,6 +15,7 @@ GROUP = "dagorama.executors"
 #: Those that dagorama brings. They need no metadata, which a checkout may have from an earlier version.
 OWN = {
     "container": "dagorama.workflows.executors.container.executor:ContainerExecutor",
+    "kubernetes": "dagorama.workflows.executors.kubernetes.executor:KubernetesExecutor",
     "process": "dagorama.workflows.executors.process.executor:ProcessExecutor",
 }
 #: The executor of jobs, and of tasks that are containers; without it they run as processes.
@@ -44,6 +45,8 @@ def executor_named(name: str, task_id: str) -> Executor:
         return _made(name)
     except ImportError as error:
         problem = f"cannot run: the executor {quoted(name)} needs a package that is not installed here ({error})"
+        if name in OWN:
+            problem += f": pip install 'dagorama[{name}]'"
         raise TaskFailed(task_id=task_id, problem=problem) from None
 
 

@@ -21,7 +21,8 @@ def follow(
     """Run a job to its end, or find it and go on; tell its output as it comes, and return how it ended.
 
     When `should_stop` says so the job is cancelled, and its end is waited for. Each word for a state that nobody knows
-    is warned of once. Where following fails, as with a full disk, the job is left for the next attempt.
+    is warned of once, and so is each reason why it does not go on. Where following fails, as with a full disk, the job
+    is left for the next attempt.
     """
     try:
         handle = executor.submit(replace(job, should_stop=should_stop))
@@ -57,6 +58,9 @@ def _followed(
             if status.unknown and status.unknown not in warned:
                 warned.add(status.unknown)
                 warn(f"the state {status.unknown!r} is not known, so the job counts as running")
+            if status.waiting and status.waiting not in warned:
+                warned.add(status.waiting)
+                warn(status.waiting)
             if status.state in ENDED:
                 break
             if not is_cancelled and should_stop():

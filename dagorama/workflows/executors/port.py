@@ -40,6 +40,8 @@ class JobStatus:
     problem: str = ""
     #: The word for the state that the executor has said and that this program does not know; empty for none.
     unknown: str = ""
+    #: Why it does not go on, or why nothing is known of it now, for people: "cannot be scheduled: ...".
+    waiting: str = ""
 
 
 class JobStopped(Exception):
@@ -63,6 +65,9 @@ class Job:
     timeout_s: float = 0.0
     #: Says whether it is to stop. An executor that waits before it submits it asks, and raises `JobStopped`.
     should_stop: Callable[[], bool] = field(default=lambda: False, compare=False, repr=False)
+    #: The folder that the commands of the run begin in, on the machine that it was started on; empty for none. The
+    #: command's own directory has it already.
+    begins_in: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +92,11 @@ class JobLogs(Protocol):
     def close(self) -> None:
         """Release what it holds, such as a connection."""
         ...
+
+
+def facts_of(job: Job) -> dict[str, str]:
+    """Return the variables that executors give to all jobs: the facts of the run."""
+    return {"WORKFLOW_NAME": job.workflow, "WORKFLOW_TASK": job.task_id, "WORKFLOW_RUN_ID": job.run_id}
 
 
 class Executor(Protocol):

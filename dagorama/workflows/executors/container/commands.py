@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
 from dagorama.workflows.executors.container.tools import more_options, user_options
-from dagorama.workflows.executors.port import Job
+from dagorama.workflows.executors.port import Job, facts_of
 from dagorama.workflows.model import Mount
 from dagorama.workflows.problems import TaskFailed, quoted
 
@@ -44,7 +44,7 @@ def container_name(key: str) -> str:
 
 def variables_of(job: Job) -> dict[str, str]:
     """Return the variables of a container: the facts of the run, and the job's own."""
-    return {"WORKFLOW_NAME": job.workflow, "WORKFLOW_TASK": job.task_id, "WORKFLOW_RUN_ID": job.run_id, **job.env}
+    return {**facts_of(job), **job.env}
 
 
 def environment_of_tool(job: Job, inherited: Mapping[str, str]) -> dict[str, str]:

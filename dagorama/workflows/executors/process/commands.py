@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
-from dagorama.workflows.executors.port import Job
+from dagorama.workflows.executors.port import Job, facts_of
 
 #: The interpreter of a script that stands alone, by its suffix in small letters.
 INTERPRETERS: dict[str, tuple[str, ...]] = {
@@ -41,6 +41,5 @@ def directory_of(job: Job) -> str:
 
 def environment_of(job: Job, inherited: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of a job: the worker's but for its settings, the facts of the run, and the job's own."""
-    told = {"WORKFLOW_NAME": job.workflow, "WORKFLOW_TASK": job.task_id, "WORKFLOW_RUN_ID": job.run_id}
     kept = {name: value for name, value in inherited.items() if not name.startswith(_OWN_PREFIX)}
-    return {**kept, **told, **job.env}
+    return {**kept, **facts_of(job), **job.env}
