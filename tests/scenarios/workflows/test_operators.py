@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -86,6 +87,7 @@ def _broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DAGORAMA_RUNS", str(folder / "runs"))
         patch.setenv("DAGORAMA_JOBS", str(folder / "jobs"))
+        patch.setenv("DAGORAMA_ORPHAN_S", "600")  # a busy machine may be late with the next worker
         patch.setenv("SECRET_OF_A_TEST", _SECRET)
         with launch_broker(port=0), launch_workers(1, concurrency=6):
             yield
@@ -197,6 +199,31 @@ def test_sensors_wait(url: str, tmp_path: Path) -> None:
     assert nodes["never"].error is not None
     assert f"TimeoutError: waited for 0.2 s: there is no {tmp_path}/never" in nodes["never"].error.message
     assert len([one for one in ASKED if one[1] == "/ready"]) == 3
+
+
+def test_a_function_is_followed_on_when_its_worker_is_killed(tmp_path: Path) -> None:
+    """The next attempt takes the value of the call that the first has started, which is made once."""
+    begun, go = tmp_path / "begun", tmp_path / "go"
+
+    def work(x: int) -> int:
+        import time
+
+        with begun.open("a") as opened:
+            opened.write("begun\n")
+        while not go.exists():
+            time.sleep(0.02)
+        return 2 * x
+
+    with DAG("killed") as dag:
+        PythonOperator("work", work, [21])
+    run = attach(dag.submit().instance_id)
+    until(begun.exists)
+    (node,) = run.nodes(function="run_task")
+    os.kill(int(node.worker.rpartition(":")[2]), signal.SIGKILL)
+    until(lambda: any(attempt.number == 1 and attempt.error for attempt in node.refresh().attempts))
+    go.touch()
+    run.wait(WAIT_S)
+    assert (run.result(), begun.read_text()) == ({"work": 42}, "begun\n")
 
 
 def command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
