@@ -100,7 +100,10 @@ class Keeper:
         return {"status": os.waitstatus_to_exitcode(self.status)}
 
     def shorten_output(self) -> None:
-        """Keep the end of a file with output that has grown too large, and say there how much was dropped."""
+        """Keep the end of a file with output that has grown too large, and say there how much was dropped.
+
+        With that goes what is written just then, as with `copytruncate` of logrotate(8).
+        """
         for name in ("out", "err"):
             with suppress(OSError):  # a full disk is no reason to end the program
                 size = os.stat(self.path(name)).st_size
@@ -110,7 +113,7 @@ class Keeper:
                 try:
                     end = os.pread(file, OUTPUT_BYTES_KEPT, size - OUTPUT_BYTES_KEPT)
                     end = end.partition(b"\n")[2] or end
-                    self.dropped_bytes[name] += size - len(end)
+                    self.dropped_bytes[name] += os.fstat(file).st_size - len(end)
                     # The program writes at the end of the file, wherever that is by then.
                     os.ftruncate(file, 0)
                     os.write(file, b"[dagorama: %d bytes of output were dropped]\n" % self.dropped_bytes[name] + end)
