@@ -304,3 +304,12 @@ def test_a_missing_package_is_named_with_its_extra() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert "pip install 'dagorama[kubernetes]'" in ended.stderr.splitlines()[-1]
+
+
+def test_a_job_that_is_to_stop_before_the_cluster_answers_is_not_made(
+    make: Callable[..., KubernetesExecutor], cluster: FakeCluster
+) -> None:
+    """Nobody has to wait for a cluster that is away in order to cancel."""
+    cluster.instead = lambda what: refusal(503, "ServiceUnavailable", "not now")
+    status = Told().follow(make(), job("true"), lambda: True)
+    assert (status.state, cluster.asked) == (JobState.CANCELLED, ["POST jobs"])

@@ -18,7 +18,7 @@ from dagorama.workflows.executors.kubernetes.logs import PodLogs, Position
 from dagorama.workflows.executors.kubernetes.manifest import FOLLOWER, KEY, TOLD, job_of, name_of
 from dagorama.workflows.executors.kubernetes.settings import Settings, read_settings
 from dagorama.workflows.executors.kubernetes.states import NEVER_STARTS, has_started, status_of
-from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus
+from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus, JobStopped
 from dagorama.workflows.executors.process.launching import grace_s
 from dagorama.workflows.problems import TaskFailed
 
@@ -69,7 +69,7 @@ class KubernetesExecutor:
         try:
             settings, cluster = self._connected()
             manifest = job_of(job, settings, grace_s=grace_s(), follower=self._follower)
-            found = self._patiently(job.task_id, lambda: self._made_or_found(cluster, manifest, job))
+            found = self._patiently(job, lambda: self._made_or_found(cluster, manifest, job))
         except (ClusterRefuses, ValueError) as error:
             raise TaskFailed(task_id=job.task_id, problem=f"cannot be started in the cluster: {error}") from None
         handle = Handle(job.key)
@@ -235,7 +235,7 @@ class KubernetesExecutor:
             raise TaskFailed(task_id=followed.task_id, problem=problem)
         return replace(_RUNNING, waiting=f"goes on unseen, as the cluster does not answer: {error}")
 
-    def _patiently(self, task_id: str, ask: Callable[[], _Followed | None]) -> _Followed:
+    def _patiently(self, job: Job, ask: Callable[[], _Followed | None]) -> _Followed:
         """Ask the cluster until there is an answer, with pauses; `TaskFailed` when there was none for too long."""
         settings, _ = self._connected()
         give_up_at = monotonic() + settings.away_s
@@ -249,8 +249,10 @@ class KubernetesExecutor:
             except ClusterAway as error:
                 why = f"the cluster does not answer: {error}"
             if monotonic() >= give_up_at:
-                raise TaskFailed(task_id=task_id, problem=f"cannot be started: for {settings.away_s:g} s {why}")
-            get_logger().warning("task %r waits: %s", task_id, why)
+                raise TaskFailed(task_id=job.task_id, problem=f"cannot be started: for {settings.away_s:g} s {why}")
+            if job.should_stop():
+                raise JobStopped
+            get_logger().warning("task %r waits: %s", job.task_id, why)
             sleep(pause_s)
             pause_s = min(2 * pause_s, _AGAIN_MAX_S)
 
