@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Protocol, TypeVar, cast, get_args
 from weakref import WeakValueDictionary
@@ -302,6 +302,7 @@ class Host:
     async def report(self, command: CompleteNodes, then: Callable[[], None]) -> None:
         """Take the results of a worker like `apply`; fetches what they refer to first, if it is not in memory."""
         if self.scheduler.graph.partial:
+            command = replace(command, completions=list(command.completions))  # they may be there for one look alone
             worker = self.scheduler.workers.get(command.worker_id)
             for result in (*command.results, *_large_completions(command)):
                 node = worker.leases.get(result.token) if worker else None

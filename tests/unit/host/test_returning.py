@@ -72,6 +72,19 @@ async def test_an_instance_is_as_full_as_it_was(journal: Journal, gate: Gate) ->
         assert set(host.scheduler.instances[I].nodes) == {node_id("u")}
 
 
+async def test_results_that_can_be_read_once_are_taken_beside_an_instance_in_part(journal: Journal, gate: Gate) -> None:
+    """A report comes as columns, which are not kept; the look for what has to be brought back leaves them there."""
+    async with running_host(journal) as host:
+        Channel(host, gate.log, slots=10)
+        await run_chain(host)
+        await host.submit(submit("u"))
+        assert host.scheduler.graph.partial
+        node = host.scheduler.node(I, node_id("u"))
+        told = iter([(node.id, node.token, b"", 0.0, 0.0)])
+        await host.report(c.CompleteNodes(worker_id=WORKER, completions=told), lambda: None)
+        assert node.state is NodeState.COMPLETED
+
+
 async def test_an_instance_holds_what_it_held(journal: Journal, gate: Gate) -> None:
     """Values of nodes that are not brought back count, once: also where a call, or a result, has them again."""
     x, y, z = (Reference(name.encode() * 32, size) for name, size in (("x", 60), ("y", 30), ("z", 11)))
