@@ -297,7 +297,7 @@ def test_a_container_outlives_its_keeper(engine: Containers, is_over: bool) -> N
     executor.leave(handle)
     if is_over:
         Path("go").touch()
-        until(lambda: engine.run("podman", "inspect", "--format={{.State.Status}}", "dagorama-job-1") == "exited")
+        until(lambda: engine.run("podman", "inspect", "--format={{.State.Running}}", "dagorama-job-1") == "false")
 
     def go() -> bool:
         Path("go").touch()

@@ -91,11 +91,12 @@ def test_a_value_is_stored_once_for_all_that_use_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_promise_that_outlives_its_value_says_so() -> None:
-    """Where another process had put it, which has it no more; nothing waits for it."""
+def test_a_promise_that_outlives_its_value_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a process of another machine had put it, which has it no more; nothing waits for it."""
     with ExitStack() as first:
         first.enter_context(launch_broker(port=0))
         promise = pickle.dumps(put(bytes([3]) * MIB))
+    monkeypatch.setenv("DAGORAMA_VALUE_CACHE", str(tmp_path / "cache of another machine"))
     says = r"Shelf\.entrypoint: the store .* does not have the value .*Put it again"
     with launch_broker(port=0), pytest.raises(PayloadError, match=says):
         Shelf()(pickle.loads(promise))
