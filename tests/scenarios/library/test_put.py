@@ -90,13 +90,20 @@ def test_a_value_is_stored_once_for_all_that_use_it(tmp_path: Path) -> None:
         assert sorted(path.stat().st_size for path in value_files(tmp_path / "broker.db.values")) == [MIB, MIB]
 
 
+ON_ANOTHER_MACHINE = """
+import pickle, sys
+from dagorama import put
+sys.stdout.buffer.write(pickle.dumps(put(bytes([3]) * 2**20)))
+"""
+
+
 @pytest.mark.usefixtures("cache")
-def test_a_promise_that_outlives_its_value_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a process of another machine had put it, which has it no more; nothing waits for it."""
-    with ExitStack() as first:
-        first.enter_context(launch_broker(port=0))
-        promise = pickle.dumps(put(bytes([3]) * MIB))
-    monkeypatch.setenv("DAGORAMA_VALUE_CACHE", str(tmp_path / "cache of another machine"))
+def test_a_promise_that_outlives_its_value_says_so(tmp_path: Path) -> None:
+    """Where another machine had put it, whose cache has it; nothing waits for it."""
+    with launch_broker(port=0):
+        environment = {**os.environ, "DAGORAMA_VALUE_CACHE": str(tmp_path / "cache of another machine")}
+        command = [sys.executable, "-c", ON_ANOTHER_MACHINE]
+        promise = subprocess.run(command, env=environment, timeout=WAIT_S, check=True, capture_output=True).stdout
     says = r"Shelf\.entrypoint: the store .* does not have the value .*Put it again"
     with launch_broker(port=0), pytest.raises(PayloadError, match=says):
         Shelf()(pickle.loads(promise))
