@@ -104,12 +104,16 @@ class Crew:
         due = [place for at, place in self._replace_at if at <= now]
         self._replace_at = [(at, place) for at, place in self._replace_at if at > now]
         for place in due:
-            try:
-                self._start(place)
-            except (OSError, EOFError) as error:  # the latter where the server that forks it could not, and has ended
-                text = "no worker process can be started now: %s; it is tried again in %g s"
-                self._log.warning(text, str(error) or type(error).__name__, START_AGAIN_S)
-                self._replace_at.append((now + START_AGAIN_S, place))
+            self._start_another(place)
+
+    def _start_another(self, place: int) -> None:
+        """Start a process in a place, now or, where the system cannot, after a while."""
+        try:
+            self._start(place)
+        except (OSError, EOFError) as error:  # the latter where the server that forks it could not, and has ended
+            text = "no worker process can be started now: %s; it is tried again in %g s"
+            self._log.warning(text, str(error) or type(error).__name__, START_AGAIN_S)
+            self._replace_at.append((monotonic() + START_AGAIN_S, place))
 
     def _start(self, place: int) -> None:
         reader, writer = Pipe(duplex=False)
@@ -157,7 +161,7 @@ class Crew:
         )
         if child.is_leaving:
             self.leaving.append(child.process)
-            self._replace_at.append((monotonic(), child.place))
+            self._start_another(child.place)
 
     def _tell_connection(self, is_connected: bool, text: str) -> None:
         """Log news of the connection, once for all processes."""
