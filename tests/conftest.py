@@ -120,7 +120,7 @@ def rclone() -> Iterator[ObjectServer]:
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     """Give an image with a shell, and the container engine that has it."""
     folder = tmp_path_factory.mktemp("containers")
-    with container_engine(folder) as engine:
+    with container_engine() as engine:
         yield import_shell(engine, folder)
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -53,8 +54,17 @@ class Containers:
 
 
 @contextmanager
-def container_engine(directory: Path) -> Iterator[Containers]:
-    """A container engine whose images and containers are gone when the block is left."""
+def container_engine() -> Iterator[Containers]:
+    """A container engine whose images and containers are gone when the block is left.
+
+    Its directory has a short name: podman refuses a `runroot` of over 50 characters where it cleans up after a
+    container, in silence, and then whoever waits for one waits 20 s longer.
+    """
+    with TemporaryDirectory(prefix="podman-") as directory:
+        yield from _container_engine(Path(directory))
+
+
+def _container_engine(directory: Path) -> Iterator[Containers]:
     for name, text in (("containers.conf", CONTAINERS_CONF), ("storage.conf", STORAGE_CONF)):
         (directory / name).write_text(text.format(directory=directory))
     engine = Containers(

@@ -14,9 +14,9 @@ from tests.containers import Containers, container_engine
 
 
 @pytest.fixture(scope="module")
-def containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
+def containers() -> Iterator[Containers]:
     """A container engine whose images, containers and firewall rules are gone before the next module begins."""
-    with container_engine(tmp_path_factory.mktemp("containers")) as engine:
+    with container_engine() as engine:
         tables = set(engine.run("nft", "list", "tables").splitlines())
         yield engine
     # The engine leaves its tables of rules behind, and they slow down the loopback for whatever is measured next.
