@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 _SIGNS = re.compile(r"[\x21-\x7e]+")
 #: Scheme and user of a URL, and of a text that is none as its password has one of `/?#`: no port begins so.
 _BEGIN = re.compile(
-    r"(?P<scheme>(?:[A-Za-z][A-Za-z0-9+.-]*:)?/{0,2})(?P<user>[^/?#]*@|[^/?#@:]*:(?!\d*(?:[/?#]|$)).*@)?", re.DOTALL
+    r"(?P<scheme>(?:[A-Za-z][A-Za-z0-9+.-]*:)?/{0,2})(?P<user>[^/?#]*@|[^/?#@:\[]*:(?!\d*(?:[/?#]|$)).*@)?", re.DOTALL
 )
 
 

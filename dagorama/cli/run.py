@@ -18,6 +18,7 @@ from dagorama.cli.target import check_arguments, load_target, parse_arguments
 from dagorama.cli.workflows import prepared, run_workflow, workflow_options
 from dagorama.settings import should_run_inline
 from dagorama.worker.options import CONCURRENCY_MAX, cancel_grace_s, default_code_mismatch
+from dagorama.workflows.executors.finding import EXECUTOR_SETTING
 
 #: So many failures are told in full; the rest is counted.
 FAILURES_SHOWN_MAX = 3
@@ -77,8 +78,8 @@ def run(
             raise click.UsageError(f"{target} is a workflow, which takes no arguments")
         with stopping_on_signals():
             sys.exit(run_workflow(ready, settings))
-    if strict or uploads or commands is not None:
-        raise click.UsageError("--strict, --upload and --commands are for workflows, and this is none")
+    if strict or uploads or commands is not None or EXECUTOR_SETTING in click.get_current_context().meta:
+        raise click.UsageError("--strict, --upload, --commands and --executor are for workflows, and this is none")
     loaded = load_target(target)
     parsed = parse_arguments(arguments, json_text)
     check_arguments(loaded.definition, parsed)

@@ -24,7 +24,7 @@ from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
 from dagorama.logging import printable
 from dagorama.settings import should_run_inline
 from dagorama.workflows.endings import told_end
-from dagorama.workflows.executors.finding import EXECUTOR_SETTING, PROCESS, executor_names
+from dagorama.workflows.executors.finding import EXECUTOR_SETTING, OWN, PROCESS, executor_names
 from dagorama.workflows.formats import RunOptions, Telling, file_tag, format_of, load_workflow, prepare_run
 from dagorama.workflows.model import Loaded, Workflow
 from dagorama.workflows.problems import Problem, WorkflowError
@@ -73,7 +73,7 @@ def workflow_options(command: F) -> F:
             metavar="NAME",
             callback=_choose_executor,
             expose_value=False,
-            help="Workflow: where jobs run: process, container.",
+            help=f"Workflow: where jobs run: {', '.join(sorted(OWN))}.",
         ),
         click.option(
             "--commands",
@@ -97,6 +97,7 @@ def _choose_executor(ctx: click.Context, param: click.Parameter, value: str | No
     if value not in executor_names():
         raise click.BadParameter(f"there is no executor {value!r}; there are {', '.join(executor_names())}", ctx, param)
     os.environ[EXECUTOR_SETTING] = value
+    ctx.meta[EXECUTOR_SETTING] = value
 
 
 def read_target(target: str, *, strict: bool) -> Loaded | None:

@@ -70,7 +70,9 @@ def main(folder: Path) -> int:
     for name in (VALUE, ERROR):
         (folder / name).unlink(missing_ok=True)
     try:
-        function, args = pickle.loads((folder / CALL).read_bytes())
+        packed = (folder / CALL).read_bytes()
+        (folder / CALL).unlink()  # there may be secrets in it
+        function, args = pickle.loads(packed)
         value = function(*args)
         _write(folder / VALUE, pickle.dumps(value) if _is_plain(value) else pack_value(value))
     except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from dagorama_broker.core.model.references import SIZE_END
 from dagorama_broker.core.model.states import InstanceState
 from dagorama_broker.core.model.stored import InstanceSummary, ValueUse
 from dagorama_broker.storage.journal import Journal
@@ -50,7 +51,7 @@ def audit_uses(journal: Journal) -> Iterator[UseFault | HeldFault]:
         known.add(instance.seq)
         counted, written = _counted(journal, instance), set(_written(journal, instance.seq))
         yield from (UseFault(use, is_written=use in written) for use in sorted(counted ^ written))
-        held_bytes = sum({use.digest: use.size for use in counted}.values())
+        held_bytes = min(sum({use.digest: use.size for use in counted}.values()), SIZE_END - 1)
         if instance.held_bytes != held_bytes and instance.state is not InstanceState.RUNNING:
             yield HeldFault(instance.seq, instance.held_bytes, held_bytes)
     for use in list_all_uses(journal):

@@ -2,7 +2,6 @@
 
 import os
 from contextlib import suppress
-from errno import ENOSPC
 from pathlib import Path
 
 from dagorama_broker.storage.faults import ELSEWHERE
@@ -76,26 +75,17 @@ def fill_up(path: Path, size: int, bytes_max: int) -> bool:
 
     To sync what overwrites the blocks of a file takes about half as long as to sync what makes it longer: then the file
     system has its own journal to write, too. So databases fill their logs beforehand (PostgreSQL: `wal_init_zero`).
-    Nobody may write to the file meanwhile. It is left as it is where there is little room or anything fails, and that
-    is not raised: all goes on without it, only slower.
+    The zeros go behind all that is in the file, also where another process writes to it. The file stays shorter where
+    there is little room or a write fails, and nothing is raised then: all goes on, only slower.
     """
     with suppress(OSError):
         disk = os.statvfs(path.parent)
-        handle = os.open(path, os.O_WRONLY)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND)
         try:
             present = os.fstat(handle).st_size
+            count = min(size - present, bytes_max)
             if 0 < size - present <= disk.f_bavail * disk.f_frsize * _ROOM_SHARE:
-                _append_zeros(handle, present, min(size - present, bytes_max))
-                return size - present > bytes_max
+                return os.write(handle, bytes(count)) == count and size - present > bytes_max
         finally:
             os.close(handle)
     return False
-
-
-def _append_zeros(handle: int, present: int, count: int) -> None:
-    try:
-        if os.pwrite(handle, bytes(count), present) < count:
-            raise OSError(ENOSPC, os.strerror(ENOSPC))
-    except OSError:
-        os.ftruncate(handle, present)
-        raise

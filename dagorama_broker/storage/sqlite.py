@@ -244,7 +244,7 @@ class SqliteJournal:
 
     def _fill_log(self) -> None:
         self._commits += 1
-        if self._commits > _FILLED_AFTER:
+        if self._commits > _FILLED_AFTER and file_id(self.location) == self._file:  # else the log is another broker's
             self._fills = fill_up(Path(f"{self._path.resolve()}-wal"), _LOG_BYTES, _FILLED_AT_ONCE)
 
     def _write(self, connection: sqlite3.Connection, batch: Batch) -> None:

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dagorama.code_signature import calculate_function_hash
-from dagorama.errors import NodeStopped
 from dagorama.workflows.function_calls import call_in_process
 from dagorama.workflows.function_process import pack, read_value
 from dagorama.workflows.model import TaskRun
 from dagorama.workflows.problems import TaskFailed
-from dagorama.workflows.staging.runs import runs_root
+from dagorama.workflows.staging.runs import run_path
 from dagorama.workflows.staging.secrets import filled_in
 from dagorama.workflows.versions import version_of
 
-#: The folder of calls, beside those of runs.
+#: The folder of calls in the directory of a run, with which it goes.
 _CALLS = "calls"
 
 
@@ -119,14 +118,16 @@ def _digest(function: Callable[..., object], args: tuple[object, ...], kwargs: M
 
 @contextmanager
 def _folder(here: TaskRun) -> Iterator[Path]:
-    """Return the folder of a call, which goes with it: all attempts that follow one job have the same."""
-    folder = runs_root() / _CALLS / here.key
+    """Return the folder of a call: all attempts that follow one job have the same.
+
+    It is removed when the call has ended. Where an attempt is stopped before that, the next one may be using it.
+    """
+    folder = run_path(here.run_id) / _CALLS / here.key
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         yield folder
     except BaseException as error:
-        # Whatever else it is, the job may go on, and another attempt follow it.
-        if isinstance(error, (TaskFailed, TimeoutError, NodeStopped)):
+        if isinstance(error, (TaskFailed, TimeoutError)):
             shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)

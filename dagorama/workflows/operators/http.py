@@ -6,10 +6,11 @@ import json
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException, responses
-from typing import Any
+from http.client import HTTPException, HTTPMessage, responses
+from typing import IO, Any
 from urllib.error import HTTPError, URLError
-from urllib.request import Request, urlopen
+from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from dagorama.urls import without_secrets
 
@@ -68,7 +69,7 @@ def ask(asked: HttpRequest, headers: Mapping[str, str]) -> HttpResponse:
     """Make a request, and return the answer; `RequestFailed` where there is none, or one of another status than 2xx."""
     try:
         wanted = Request(asked.url, data=asked.body, headers=dict(headers), method=asked.method)
-        with urlopen(wanted, timeout=asked.silence_s) as answer:
+        with build_opener(_Redirects).open(wanted, timeout=asked.silence_s) as answer:
             data = answer.read(ANSWER_BYTES_MAX + 1)
             status, told = answer.status, answer.headers
     except HTTPError as error:
@@ -82,8 +83,24 @@ def ask(asked: HttpRequest, headers: Mapping[str, str]) -> HttpResponse:
         raise RequestFailed(f"{_named(asked)} broke off: {type(error).__name__}: {error}") from None
     if len(data) > ANSWER_BYTES_MAX:
         raise RequestFailed(f"the answer to {_named(asked)} has more than {ANSWER_BYTES_MAX} bytes: download it")
-    text = data.decode(told.get_content_charset() or "utf-8", "backslashreplace")
+    try:
+        text = data.decode(told.get_content_charset() or "utf-8", "backslashreplace")
+    except LookupError:  # it has a name for its letters that nobody knows
+        text = data.decode("utf-8", "backslashreplace")
     return HttpResponse(status_code=status, headers={name.lower(): value for name, value in told.items()}, text=text)
+
+
+class _Redirects(HTTPRedirectHandler):
+    """Follows redirects. Another server gets no headers: some may be secrets of the first."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
+        """Return the request that follows."""
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None and urlsplit(newurl)[:2] != urlsplit(req.full_url)[:2]:
+            following.headers.clear()
+        return following
 
 
 def _named(asked: HttpRequest) -> str:

@@ -44,7 +44,8 @@ def sweep(root: Path | None = None) -> list[UUID]:
             attach(run).refresh()
         except InstancePruned:
             remove_tree(path)
-            gone.append(run)
+            if not path.exists():  # it may be another user's
+                gone.append(run)
         except UnknownId:
             pass  # of another broker, or of one that was begun anew
     return gone
@@ -90,7 +91,7 @@ def _sweep_if_due(root: Path) -> None:
 def _runs_in(root: Path) -> list[tuple[Path, UUID]]:
     """Return the directories in a root that are named as those of runs are, with the ids of these."""
     found = []
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(root) as entries:
+    with suppress(OSError), os.scandir(root) as entries:  # there is none, or it is another user's
         for entry in entries:
             with suppress(ValueError):
                 run = UUID(entry.name)

@@ -22,6 +22,7 @@ from dagorama_broker.core.graph.bounds import Bounds
 from dagorama_broker.core.graph.digests import Comparison
 from dagorama_broker.core.model.entities import Function, Instance, Limit, Node, Timing, Worker, end_all
 from dagorama_broker.core.model.keeping import LivedClock, kept_until
+from dagorama_broker.core.model.references import SIZE_END
 from dagorama_broker.core.model.states import (
     ACTIVE,
     COMPLETED,
@@ -463,7 +464,7 @@ class Graph:
                     ends=instance.ends,
                     lived_s=lived_s,
                     kept_until=until_s,
-                    held_bytes=instance.held_bytes,
+                    held_bytes=min(instance.held_bytes, SIZE_END - 1),
                 )
             )
         else:

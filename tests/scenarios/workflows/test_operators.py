@@ -124,7 +124,7 @@ def test_values_go_from_operator_to_operator() -> None:
         a, b = PythonOperator("a", make, [1]), PythonOperator("b", make, op_kwargs={"x": 2})
         PythonOperator("sum", add, [[a, b]], {"and_": {"a": a}})
     assert dag.run(WAIT_S) == {"a": Point(6), "b": Point(7), "sum": {"sum": 19}}
-    assert list((runs_root() / "calls").iterdir()) == []
+    assert list(runs_root().glob("*/calls/*")) == []
 
 
 def test_tasks_have_their_ids_in_the_broker() -> None:

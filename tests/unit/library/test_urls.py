@@ -31,6 +31,8 @@ from dagorama_broker.values.place import open_store
         ("user:pw@host", "user:host"),
         ("https://host:8080/@scope/x", "https://host:8080/@scope/x"),
         ("https://host/@scope/x", "https://host/@scope/x"),
+        ("https://[::1]:8080/@me", "https://[::1]:8080/@me"),
+        ("https://u:p@[::1]/x", "https://[::1]/x"),
         ("sqlite:////srv/a@b/broker.db", "sqlite:////srv/a@b/broker.db"),
         ("", ""),
     ],

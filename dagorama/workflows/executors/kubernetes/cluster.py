@@ -61,8 +61,9 @@ class Cluster:
         try:
             config = KubeConfig.from_env().get(context or None)
             self._client = GenericSyncClient(ConnectionParams(timeout=timeout), config, namespace=namespace or None)
-        except (ConfigError, OSError, KeyError, ValueError) as error:
-            raise ClusterRefuses(f"no cluster is configured: {error}; set KUBECONFIG") from None
+        except Exception as error:  # whatever is wrong with a file that people have written
+            told = f"{type(error).__name__}: {error}"
+            raise ClusterRefuses(f"no cluster is configured, or not well: {told}; set KUBECONFIG") from None
 
     def close(self) -> None:
         """Close all connections."""

@@ -24,6 +24,9 @@ from dagorama.workflows.problems import TaskFailed
 
 #: The cluster is asked about a job so often, while something is about to change, and else.
 _LOOK_S, _LOOK_MAX_S = 0.05, 1.0
+
+#: So begins what a Job without a pod waits for.
+_NO_POD = "has no pod: "
 #: Waiting for the cluster, and for a Job of the same name to be gone.
 _AGAIN_S, _AGAIN_MAX_S = 0.2, 10.0
 #: A pod that is to go is waited for so long, that its log be connected.
@@ -181,9 +184,12 @@ class KubernetesExecutor:
                 followed.is_deleted = cluster.delete_job(job, waits_for_pods=True)
             return _RUNNING
         status = status_of(job, pod)
-        if status.state is JobState.RUNNING and pod is None and followed.pause_s >= _LOOK_MAX_S:
-            warnings = cluster.warnings_of(followed.name)  # such as a quota that is used up
-            status = replace(status, waiting=f"has no pod: {warnings[-1]}" if warnings else "")
+        if status.state is JobState.RUNNING and pod is None:
+            waiting = followed.status.waiting  # it is asked for seldom, and holds meanwhile
+            if followed.pause_s >= _LOOK_MAX_S:
+                warnings = cluster.warnings_of(followed.name)  # such as a quota that is used up
+                waiting = f"{_NO_POD}{warnings[-1]}" if warnings else ""
+            status = replace(status, waiting=waiting if waiting.startswith(_NO_POD) else "")
         if status.state is JobState.OVERRAN:
             return replace(status, waiting=followed.status.waiting)
         return status
