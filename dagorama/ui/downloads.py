@@ -17,8 +17,10 @@ from dagorama.workflows.artifacts import find_artifact
 FILE = "application/octet-stream"
 #: Were one shown after all, nothing in it would run, and none of it would be of this page's origin.
 POLICY = "sandbox; default-src 'none'"
-#: File systems refuse these in names, and browsers and shells make something of them.
-_UNSAFE = re.compile(r'[\\/:*?"<>|%\s]+|[^\x20-\x7e\u00a0-\U0010ffff]+')
+#: File systems refuse these in names, and browsers and shells make something of them, or they hide what follows.
+_UNSAFE = re.compile(
+    r'[\\/:*?"<>|%\s]+|[^\x20-\x7e\u00a0-\U0010ffff]+|[\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+'
+)
 _NAME_LENGTH_MAX = 150
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import dagorama
 from dagorama import Instance
-from dagorama.errors import DagoramaError
+from dagorama.errors import DagoramaError, UnknownId
 from dagorama.options import KEY_LENGTH_MAX, whole_number
 from dagorama.workflows.operations.execution import STATUS_OF, Execution, Status
 
@@ -57,8 +58,10 @@ def get_workflows(status: str | None = None, limit: int = 10, continue_token: st
     cursor = continue_token or ""
     while True:
         page = listing.page(cursor, number - len(found))
-        runs = map(_execution, page.items)
-        found += [run for run in runs if wanted is None or run.status is wanted]
+        for instance in page.items:
+            with suppress(UnknownId):  # it has been removed meanwhile
+                run = _execution(instance)
+                found += [run] * (wanted is None or run.status is wanted)
         cursor = page.next_cursor
         if not cursor or len(found) >= number:
             return SearchResult(items=tuple(found), continue_token=cursor or None)

@@ -19,7 +19,10 @@ def problem_of_function(file: str, name: str) -> str:
     except (SyntaxError, ValueError) as error:  # the latter for a null byte
         line = f" (line {error.lineno})" if isinstance(error, SyntaxError) else ""
         return f"{file} is no Python: {error.args[0]}{line}"
-    names = set(_names_of(module))
+    names = {
+        *_names_of(module),
+        *(name for each in ast.walk(module) if isinstance(each, ast.Global) for name in each.names),
+    }
     return "" if name in names or "*" in names or "__getattr__" in names else f"{file} has no function {name!r}"
 
 
@@ -32,6 +35,10 @@ def _names_of(node: ast.AST) -> Iterator[str]:
             yield each.asname or each.name.partition(".")[0]
         elif isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store):
             yield each.id
+        elif isinstance(each, (ast.MatchAs, ast.MatchStar)):
+            yield each.name or ""
+        elif isinstance(each, ast.MatchMapping):
+            yield each.rest or ""
         elif isinstance(each, ast.Call) and getattr(each.func, "id", "") in ("globals", "exec", "setattr"):
             yield "*"
         if not isinstance(each, _SCOPES):

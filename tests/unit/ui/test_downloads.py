@@ -118,6 +118,7 @@ async def test_functions_of_others_are_no_files(client: httpx.AsyncClient) -> No
         ("a/b/out.txt", 'attachment; filename="out.txt"'),
         ("a/x\r\nSet-Cookie: b", 'attachment; filename="x_Set-Cookie_b"'),
         ('a/"; filename=evil.exe', 'attachment; filename=";_filename=evil.exe"'),
+        ("a/\u202egpj.exe", 'attachment; filename="gpj.exe"'),
         ("a/..", 'attachment; filename="artifact"'),
         ("a/C:\\boot.ini", 'attachment; filename="C_boot.ini"'),
         ("a/apfel-müsli.txt", "attachment; filename=\"apfel-m_sli.txt\"; filename*=UTF-8''apfel-m%C3%BCsli.txt"),

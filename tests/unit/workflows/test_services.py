@@ -186,6 +186,8 @@ def test_a_function_need_not_be_defined_to_be_found(tmp_path: Path) -> None:
         "if (f := print): ...",
         "class f: ...",
         "async def f(): ...",
+        "def g():\n  global f\n  f = print\ng()",
+        "match [print]:\n  case [f]: ...",
     ):
         (tmp_path / "found.py").write_text(text)
         assert problem_of_function(str(tmp_path / "found.py"), "f") == "", text
