@@ -91,9 +91,9 @@ def test_a_value_is_stored_once_for_all_that_use_it(tmp_path: Path) -> None:
 
 
 ON_ANOTHER_MACHINE = """
-import pickle, sys
+import os, pickle, sys
 from dagorama import put
-sys.stdout.buffer.write(pickle.dumps(put(bytes([3]) * 2**20)))
+sys.stdout.buffer.write(pickle.dumps(put(os.urandom(2**20))))  # no other test has it
 """
 
 
