@@ -11,7 +11,7 @@ from dagorama.workflows.operators.collecting import calling_place, collection_fo
 from dagorama.workflows.operators.options import Options, read_options
 from dagorama.workflows.problems import Place, quoted
 
-O = TypeVar("O", bound="Operator")  # noqa: E741  # the operator on the other side
+Other = TypeVar("Other", bound="Operator")
 
 #: It stands for work that is made when the DAG is started, as functions are packed then.
 _LATER = Command(argv="true")
@@ -65,7 +65,7 @@ class Operator:
         self._depends.setdefault(other.task_id, calling_place())
 
     @overload
-    def __rshift__(self, other: O) -> O: ...
+    def __rshift__(self, other: Other) -> Other: ...
 
     @overload
     def __rshift__(self, other: Sequence[Operator]) -> Several: ...
@@ -75,7 +75,7 @@ class Operator:
         return _in_order([self], other, ">>")
 
     @overload
-    def __lshift__(self, other: O) -> O: ...
+    def __lshift__(self, other: Other) -> Other: ...
 
     @overload
     def __lshift__(self, other: Sequence[Operator]) -> Several: ...
@@ -105,16 +105,16 @@ class Operator:
 class Several(list[Operator]):
     """The operators of a list that stood right of `>>` or `<<`, for what comes after them."""
 
-    def __rshift__(self, other: O) -> O:
+    def __rshift__(self, other: Other) -> Other:
         """Have an operator wait for all of them, and return it."""
         return _one_for_several(self, other, ">>")
 
-    def __lshift__(self, other: O) -> O:
+    def __lshift__(self, other: Other) -> Other:
         """Have all of them wait for an operator, and return it."""
         return _one_for_several(self, other, "<<")
 
 
-def _one_for_several(several: Several, other: O, sign: str) -> O:
+def _one_for_several(several: Several, other: Other, sign: str) -> Other:
     if not isinstance(other, Operator):
         left, right = ", ".join(one.task_id for one in several), "the list"
         message = f"a list stands on both sides of {sign}: [{left}] {sign} ..."
