@@ -14,6 +14,7 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import inf
 from pathlib import Path
 from time import monotonic, sleep, time
 from typing import NamedTuple
@@ -30,6 +31,9 @@ STALLED_S = 60.0
 _STALE_S = 3600.0
 #: That a file is used is noted once in so long: it counts as changed then, and is hashed anew by whoever maps it.
 _USED_S = 60.0
+#: A process looks through the directory again when it has added this share of what there is room for, or so much later:
+#: that takes some microseconds for each file, and there may be a hundred thousand.
+_LOOK_SHARE, _LOOK_S = 1 / 256, 60.0
 _PART = ".part"
 _SPOOL = "spool-"
 
@@ -68,6 +72,8 @@ class Cache:
             raise PermissionError(f"{directory} is not a directory that only this user writes to")
         self.directory = directory
         self._bytes_max = bytes_max
+        self._looked_at = -inf  #: when this process has looked through it last, by `time.monotonic()`
+        self._added_bytes = 0  #: by this process since then
 
     def open(self, reference: Reference) -> int | None:
         """Open the file of a value, which is used now; None where it is not there."""
@@ -116,11 +122,14 @@ class Cache:
     def finish(self, reference: Reference, part_path: str) -> None:
         """Keep a file that is whole now, and remove others that there is no room for."""
         os.replace(part_path, self._path(reference))
-        self.make_room()
+        self._added_bytes += reference.size
+        if self._added_bytes >= self._bytes_max * _LOOK_SHARE or monotonic() - self._looked_at >= _LOOK_S:
+            self.make_room()
 
-    def make_room(self, bytes_max: int | None = None) -> None:
-        """Remove files until no more than so many bytes are left, those first that were used longest ago."""
-        left = self._bytes_max if bytes_max is None else bytes_max
+    def make_room(self) -> None:
+        """Remove files until they fit, those first that were used longest ago."""
+        self._looked_at, self._added_bytes = monotonic(), 0
+        left = self._bytes_max
         kept: list[tuple[float, int, str]] = []
         with suppress(OSError), os.scandir(self.directory) as entries:
             for entry in entries:

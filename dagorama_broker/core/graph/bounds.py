@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 from dagorama_broker.core.errors import TooManyBytes, TooManyCalls, TooManyNodes
 from dagorama_broker.core.graph.holding import hold
-from dagorama_broker.core.model.entities import Instance, Node
+from dagorama_broker.core.model.entities import Function, Instance, Node
 from dagorama_broker.core.model.references import Reference, referring, stored_references
 from dagorama_broker.core.model.values import HookCall, NewCall
 from dagorama_broker.core.settings import Settings
@@ -57,16 +57,15 @@ class Bounds:
         Raise `TooManyBytes`, and count none of them, where that is more than the instance may have.
         """
         payloads = [node.arguments for node in nodes]
-        payloads += [function.spec.definition_arguments for function in {node.function for node in nodes}]
+        functions = list({node.function: None for node in nodes})
+        payloads += [function.spec.definition_arguments for function in functions]
         for hook in hooks:
             payloads += (hook.arguments, hook.function.definition_arguments)
         payloads.append(result)
-        if not referring(payloads):  # nearly always
-            return
         new: dict[bytes, Reference] = {}
         total = instance.held_bytes
-        for place, payload in _placed(nodes, hooks, maker, result):
-            for reference in stored_references(payload):
+        for at in referring(payloads):  # few: nearly always none
+            for reference in stored_references(payloads[at]):
                 digest, size = reference
                 if digest in instance.held or digest in new:
                     continue
@@ -77,23 +76,24 @@ class Bounds:
                         digest=digest,
                         size=size,
                         most=self._instance_bytes_max,
-                        place=place,
+                        place=_place_of(at, nodes, functions, hooks, maker),
                     )
                 new[digest] = reference
                 total += size
         hold(instance, new.values())
 
 
-def _placed(
-    nodes: Collection[Node], hooks: Sequence[HookCall], maker: Node | None, result: bytes
-) -> Iterator[tuple[str, bytes]]:
-    """Yield the payloads of new nodes and hooks, and a result, each with its place in words."""
-    if maker is not None:
-        yield f"the result of {maker.function.spec.name}", result
-    for node in nodes:
-        yield f"the arguments of {node.function.spec.name}", node.arguments
-    for function in {node.function: None for node in nodes}:
-        yield f"the definition arguments of {function.spec.name}", function.spec.definition_arguments
+def _place_of(
+    at: int, nodes: Collection[Node], functions: Sequence[Function], hooks: Sequence[HookCall], maker: Node | None
+) -> str:
+    """Return in words which of the payloads of new nodes and hooks, and a result, in this order, one is."""
+    names = [f"the arguments of {node.function.spec.name}" for node in nodes]
+    names += [f"the definition arguments of {function.spec.name}" for function in functions]
     for hook in hooks:
-        yield f"the arguments of hook {hook.function.name}", hook.arguments
-        yield f"the definition arguments of hook {hook.function.name}", hook.function.definition_arguments
+        names += (
+            f"the arguments of hook {hook.function.name}",
+            f"the definition arguments of hook {hook.function.name}",
+        )
+    if maker is not None:
+        names.append(f"the result of {maker.function.spec.name}")
+    return names[at]

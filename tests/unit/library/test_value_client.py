@@ -393,11 +393,33 @@ def test_the_cache_keeps_what_was_used_last(tmp_path: Path) -> None:
     kept.make_room()
     found = [kept.open(reference) for reference in references]
     assert [descriptor is not None for descriptor in found] == [False, True, True]
-    kept.make_room(0)
+    Cache(tmp_path / "bounded", 0).make_room()
     assert found[2] is not None
     assert os.read(found[2], 200) == b"\2" * 100
     for descriptor in found[1:]:
         os.close(descriptor or 0)
+
+
+def test_the_cache_is_not_looked_through_for_each_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That takes time for each file. What comes meanwhile is a small share of what there is room for."""
+    looks: list[str] = []
+    listed = os.scandir
+
+    def look(path: str) -> object:
+        looks.append(path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", look)
+    size, count = 100, 1000
+    kept = Cache(tmp_path / "bounded", size * count)
+    for place in range(2 * count):
+        reference = Reference(place.to_bytes(32, "big"), size)
+        with kept.part(reference) as part:
+            os.write(part.descriptor, bytes(size))
+            kept.finish(reference, part.path)
+    left = len(list((tmp_path / "bounded").iterdir()))
+    assert count <= left <= count * 1.01
+    assert len(looks) <= 2 * count // 3 + 1
 
 
 def test_a_cache_that_others_may_write_to_is_none(tmp_path: Path) -> None:
