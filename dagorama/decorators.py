@@ -30,8 +30,9 @@ from dagorama.calls.labels import Labels
 from dagorama.calls.large import MemoryValues, TooLarge, ValueStore, asks_for
 from dagorama.calls.limit_keys import LimitKeys
 from dagorama.calls.names import Definition, class_name
-from dagorama.calls.payload import Draft, Payload, draft_arguments, encode, keep_whole, too_large
+from dagorama.calls.payload import Draft, Payload, draft_arguments, encode, is_stored_as, keep_whole, part_in, too_large
 from dagorama.calls.placeholders import STORED
+from dagorama.calls.references import is_referring, read_references
 from dagorama.calls.release import release_of, version_in
 from dagorama.calls.showing import parameters_of, show_arguments
 from dagorama.client.shortened import shortened
@@ -39,7 +40,7 @@ from dagorama.code.policy import CodeMismatch, code_mismatch_named
 from dagorama.code.signature import calculate_function_hash, remember_code
 from dagorama.code.stale import tell_if_edited
 from dagorama.definition import DAGDefinition, DAGInstance, constructor_of, instance_in_node
-from dagorama.errors import DagoramaError, PayloadError
+from dagorama.errors import BrokerRefused, DagoramaError, PayloadError
 from dagorama.inspection import CallRules
 from dagorama.instance.handle import definition_of, id_of
 from dagorama.instance.starting import Start, is_plain, start_of, take_start
@@ -480,6 +481,17 @@ class _Captor:
             )
         return payload
 
+    def named(self, error: BaseException, call: CapturedCall, args: Args, kwargs: Kwargs) -> BaseException:
+        """Return the refusal of a large value with the part of the arguments that it is; another error as it is."""
+        if type(error) is not BrokerRefused or not is_referring(call.arguments):
+            return error
+        for reference in read_references(call.arguments).references:
+            if reference.digest.hex() in error.detail:
+                part = part_in(self._parts(args, kwargs), functools.partial(is_stored_as, reference))
+                detail = f"{error.detail}. It is {part}" if part else error.detail
+                return BrokerRefused(request=error.request, code=error.code, detail=detail, repeated=error.repeated)
+        return error
+
     def _parts(self, args: Args, kwargs: Kwargs) -> dict[str, object]:
         """Return the arguments by the names that errors have for them."""
         arguments = self.rules.signature.bind(*args, **kwargs).arguments
@@ -558,7 +570,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         try:
             known = submit(id_of(instance), class_name(type(definition_of(instance))), [captured], options, hooks)
         except (DagoramaError, KeyboardInterrupt) as error:
-            raise shortened(error) from error.__cause__
+            raise shortened(captor.named(error, captured, args, kwargs)) from error.__cause__
         return submitted_promise(take_start(instance, captured, known), captured.function.name, captured.arguments)
 
     def call_async(*args: object, **kwargs: object) -> object:
@@ -611,7 +623,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
         try:
             known = await submit_async(id_of(instance), definition, [captured], options, hooks)
         except (DagoramaError, KeyboardInterrupt) as error:
-            raise shortened(error) from error.__cause__
+            raise shortened(captor.named(error, captured, args, kwargs)) from error.__cause__
         return submitted_promise(take_start(instance, captured, known), captured.function.name, captured.arguments)
 
     promise_of.__qualname__ = fn.__qualname__  # by which Python names what is never awaited

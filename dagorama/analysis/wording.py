@@ -19,6 +19,9 @@ SHOWN = {
     "cancelled": "cancelled",
 }
 
+#: The broker's setting of how many bytes the large values of an instance may come to, and what is near to that.
+HELD_SETTING, HELD_NEAR = "DAGORAMA_INSTANCE_BYTES_MAX", 0.8
+
 
 def describe(counts: Mapping[str, int]) -> str:
     """Return how many nodes are in each state that is not completed, in words."""
@@ -60,3 +63,16 @@ def shown_size(size: float) -> str:
             break
         size /= 1024
     return f"{size:,.0f} {unit}" if unit == "bytes" else f"{size:,.1f} {unit}"
+
+
+def held_in_words(held_bytes: int, most: str) -> str:
+    """Return how much the large values of an instance come to, and what they may where that is near; empty for none.
+
+    `most` is the broker's setting of that name: a number of bytes, "inf", or empty where it tells of none.
+    """
+    if not held_bytes:
+        return ""
+    told = shown_size(held_bytes)
+    if most.isdigit() and held_bytes >= HELD_NEAR * int(most):
+        return f"{told}, and they may come to {shown_size(int(most))} ({HELD_SETTING})"
+    return told

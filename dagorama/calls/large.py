@@ -59,6 +59,10 @@ class Content:
             whole.update(view)
         return whole.digest()
 
+    def is_of(self, reference: Reference) -> bool:
+        """Return whether a value has these bytes."""
+        return self.size == reference.size and self.digest() == reference.digest
+
 
 class TooLarge(Exception):
     """A value is larger than a store takes."""

@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import partial
 from inspect import iscoroutine
 from io import BytesIO
+from pickle import PickleBuffer
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -114,11 +115,14 @@ class Draft:
         is_large = sum(map(size_of, self._pieces.stream)) > inline_max()
         return bytes(first[:_SHOWN_BYTES]) if is_large else b""
 
-    def keep(self, store: ValueStore, parts: Callable[[], Mapping[str, object]] | None = None) -> Payload:
+    def keep(
+        self, store: ValueStore, parts: Callable[[], Mapping[str, object]] | None = None, *, name: str = "value"
+    ) -> Payload:
         """Store what is large; return the payload that refers to it.
 
-        `parts` names the parts of the value as people know them. Raises `PayloadError` for what is over a limit, naming
-        the part, for what was put and is not stored any more, and what the store raises.
+        `parts` names the parts of the value as people know them; without it the value has a `name`. Raises
+        `PayloadError` for what is over a limit, naming the part, for what was put and is not stored any more, and what
+        the store raises.
         """
         try:
             return Payload(self._kept(store), self._promise_ids)
@@ -131,7 +135,9 @@ class Draft:
                 ) from None
             return encode(self._value, what=self._what)
         except TooLarge as error:
-            raise self._too_large(error, parts) from None
+            is_it = partial(_is_of, error.content)
+            part = part_in(parts(), is_it) if parts is not None else part_in({name: self._value}, is_it)
+            raise too_large(error, self._what, "" if part == name else part) from None
 
     def _kept(self, store: ValueStore) -> bytes:
         if self._stored:
@@ -149,17 +155,6 @@ class Draft:
         if content.size <= inline_max():
             return write_references(distinct, b"".join(stream))
         return write_references([*distinct, *store.put([content])], None)
-
-    def _too_large(self, error: TooLarge, parts: Callable[[], Mapping[str, object]] | None) -> PayloadError:
-        part = ""
-        if parts is not None:
-            found = (
-                f"{name}{path}" for name, one in parts().items() if (path := _path_to(one, error.content)) is not None
-            )
-            part = next(found, "")
-        else:
-            part = _path_to(self._value, error.content) or ""
-        return too_large(error, self._what, part)
 
 
 def too_large(error: TooLarge, what: str, part: str = "") -> PayloadError:
@@ -267,18 +262,24 @@ def _stored_in(recorded: dict[bytes, object]) -> list[Reference]:
     return list(cast("dict[Reference, None]", recorded.pop(SOME_ARE_STORED, {})))
 
 
-def _path_to(value: object, content: Content) -> str | None:
-    """Return the path from a value to the part whose bytes these are; None where it has no such part."""
+def part_in(parts: Mapping[str, object], is_it: Callable[[object], bool]) -> str:
+    """Return the path to the first part of some values that is wanted, from the name of its value on; "" for none."""
+    paths = ((name, _path_to(value, is_it)) for name, value in parts.items())
+    return next((f"{name}{path}" for name, path in paths if path is not None), "")
+
+
+def _path_to(value: object, is_it: Callable[[object], bool]) -> str | None:
+    """Return the path from a value to the part that is wanted; None where it has no such part."""
     left: list[tuple[str, object, int]] = [("", value, 0)]
     for path, part, depth in left:
-        if _is_of(part, content):
+        if is_it(part):
             return path
         if depth < SEARCH_DEPTH_MAX and len(left) < _SEARCH_PARTS_MAX:
             left += [(path + step, inner, depth + 1) for step, inner in _parts(part)]
     return None
 
 
-def _is_of(part: object, content: Content) -> bool:
+def _is_of(content: Content, part: object) -> bool:
     """Return whether a content is the bytes of an object."""
     for one in content.parts:
         if one is part:
@@ -289,6 +290,19 @@ def _is_of(part: object, content: Content) -> bool:
             if type(part) is str and view.nbytes > _SMALL_BYTES_MAX and part.encode("utf-8", "surrogatepass") == one:
                 return True
     return False
+
+
+def is_stored_as(reference: Reference, part: object) -> bool:
+    """Return whether the bytes of an object are a value that was stored."""
+    if type(part) is str:
+        if not len(part) <= reference.size <= 4 * len(part):
+            return False
+        return Content([part.encode("utf-8", "surrogatepass")]).is_of(reference)
+    try:
+        with PickleBuffer(cast(Any, part)).raw() as view:
+            return Content([view]).is_of(reference)
+    except (TypeError, BufferError):
+        return False
 
 
 def encode_if_possible(value: object) -> Payload | None:

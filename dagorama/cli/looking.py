@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import click
 
-from dagorama import Instance, Node, ValuePreview
+from dagorama import Instance, Node, ValuePreview, broker_settings
 from dagorama import queues as list_queues
 from dagorama import workers as list_workers
 from dagorama.analysis.phases import History
 from dagorama.analysis.snapshot import method_of
 from dagorama.analysis.summary import Analysis, analyze
-from dagorama.analysis.wording import describe, lasting
+from dagorama.analysis.wording import HELD_SETTING, describe, held_in_words, lasting
 from dagorama.cli.asking import asks_broker, find_instance, look_at, print_json
 from dagorama.cli.choosing import Chosen, takes_filter
 from dagorama.cli.node_names import find_node
@@ -178,6 +178,7 @@ def show(instance: str, node: str | None, limit: int, whole: bool, as_json: bool
             ("finished", moment(found.finished_at)),
             ("deadline", moment(found.deadline_at)),
             ("nodes", counted(found.counts)),
+            ("large values", _held(found)),
             *(_overview(found, analysis, history) if analysis is not None and history is not None else []),
         ]
     )
@@ -201,6 +202,14 @@ def _overview(one: InstanceStatus, analysis: Analysis, history: History) -> list
     """Return an instance at one glance as fields; functions say nothing of the tasks of a workflow."""
     told = overview(analysis, history)
     return [field for field in told if field[0] != "critical"] if one.workflow else told
+
+
+def _held(one: InstanceStatus) -> str:
+    """Return how much the large values of an instance come to; empty for none, as with most."""
+    if not one.held_bytes:
+        return ""
+    settings = {each.name: each.value for each in broker_settings()}
+    return held_in_words(one.held_bytes, settings.get(HELD_SETTING, ""))
 
 
 def _named(one: InstanceStatus) -> list[tuple[str, str]]:

@@ -67,6 +67,8 @@ class InstanceStatus:
     started_by: str = ""
     #: When it was over, before a retry or a rerun had nodes of it begin anew: that is no time that it took.
     pauses: tuple[Pause, ...] = ()
+    #: Bytes that its large values come to, each counted once.
+    held_bytes: int = 0
 
     @property
     def workflow(self) -> str:

@@ -2701,6 +2701,7 @@ class InstanceInfo(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     STARTED_BY_FIELD_NUMBER: _builtins.int
     PAUSES_FIELD_NUMBER: _builtins.int
+    HELD_BYTES_FIELD_NUMBER: _builtins.int
     instance_id: _builtins.bytes
     definition: _builtins.str
     state: _graph_pb2.InstanceState.ValueType
@@ -2718,6 +2719,10 @@ class InstanceInfo(_message.Message):
     """As in `InstanceOptions`."""
     started_by: _builtins.str
     """Who started it, as that client has said; empty where it has not."""
+    held_bytes: _builtins.int
+    """Bytes that the large values which it refers to come to, each counted once. How many they may be the broker's
+    setting DAGORAMA_INSTANCE_BYTES_MAX says.
+    """
     @_builtins.property
     def counts(self) -> _containers.RepeatedCompositeFieldContainer[Global___StateCount]: ...
     @_builtins.property
@@ -2744,10 +2749,11 @@ class InstanceInfo(_message.Message):
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         started_by: _builtins.str = ...,
         pauses: _abc.Iterable[Global___Pause] | None = ...,
+        held_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "deadline_at", b"deadline_at", "definition", b"definition", "finished_at", b"finished_at", "group", b"group", "instance_id", b"instance_id", "key", b"key", "paused", b"paused", "pauses", b"pauses", "priority", b"priority", "running_max", b"running_max", "started_by", b"started_by", "state", b"state", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "deadline_at", b"deadline_at", "definition", b"definition", "finished_at", b"finished_at", "group", b"group", "held_bytes", b"held_bytes", "instance_id", b"instance_id", "key", b"key", "paused", b"paused", "pauses", b"pauses", "priority", b"priority", "running_max", b"running_max", "started_by", b"started_by", "state", b"state", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,6 +31,7 @@ def describe_instance(instance: Instance) -> InstanceSummary:
         tags=instance.tags,
         started_by=instance.started_by,
         pauses=instance.pauses,
+        held_bytes=instance.held_bytes,
     )
 
 

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dagorama import Instance, InstanceState, LogLine, Node, Why
+from dagorama import Instance, InstanceState, LogLine, Node, Why, broker_settings_async
+from dagorama.analysis.wording import HELD_SETTING, held_in_words
 from dagorama.ui.pages.asked import instance_in, nodes_of
 from dagorama.ui.pages.instance_frame import Frame, instance_frame
 from dagorama.ui.pages.reasons import being_stopped, labels_in
@@ -39,6 +40,7 @@ async def show(request: Request, *, refused: str = "", status: int = 200) -> Res
     found, failures, why, first, tasks = await asyncio.gather(
         counted, _failures(frame), _why(frame), _first(frame.instance), _tasks(frame)
     )
+    held = frame.about.held_bytes
     return render(
         request,
         "overview.html",
@@ -50,7 +52,13 @@ async def show(request: Request, *, refused: str = "", status: int = 200) -> Res
         why_labels=await labels_in(frame.instance, why),
         first=first,
         tasks=tasks,
+        held=held_in_words(held, await _held_most()) if held else "",
     )
+
+
+async def _held_most() -> str:
+    """Return how many bytes the large values of an instance may come to, as the broker is set."""
+    return {each.name: each.value for each in await broker_settings_async()}.get(HELD_SETTING, "")
 
 
 async def warnings(request: Request) -> Response:

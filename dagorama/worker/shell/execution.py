@@ -285,7 +285,7 @@ class Executor:
 
             store = broker().values()
         with asks_for(held.node_id):
-            return taken.keep(store)
+            return taken.keep(store, name="result")
 
     def _fail(self, held: Held, failed: Failed, started_ns: int, retry: RetryConfiguration | None = None) -> None:
         """End an attempt that gave no value; for good where another would not give one either."""

@@ -110,7 +110,7 @@ class InstanceSummary:
     tags: Tags = ()
     started_by: str = ""
     pauses: tuple[Pause, ...] = ()  #: when it was over, before nodes of it began anew
-    held_bytes: int = 0  #: as in `StoredInstance`
+    held_bytes: int = 0  #: of its large values, each counted once; 0 where it runs and was read from the journal
 
 
 class Lived(NamedTuple):

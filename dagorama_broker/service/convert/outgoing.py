@@ -10,6 +10,7 @@ from dagorama_broker.core.containers.caches import Cache
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.graph.payloads import payload_of
 from dagorama_broker.core.model.entities import Function, Instance, Node
+from dagorama_broker.core.model.references import SIZE_END
 from dagorama_broker.core.model.states import Change, InstanceState, NodeState
 from dagorama_broker.core.model.stored import InstanceSummary
 from dagorama_broker.core.model.values import FailedAttempt, Failure, FunctionSpec, NodeId
@@ -348,6 +349,7 @@ def from_instance(summary: InstanceSummary) -> dag_pb2.InstanceInfo:
         tags=dict(summary.tags),
         started_by=summary.started_by,
         pauses=[dag_pb2.Pause(**pause._asdict()) for pause in summary.pauses],
+        held_bytes=min(summary.held_bytes, SIZE_END - 1),
     )
 
 

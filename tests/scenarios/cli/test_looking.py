@@ -275,6 +275,7 @@ def test_the_json_of_an_instance(scene: Scene) -> None:
         "tags": {},
         "started_by": "",
         "pauses": [],
+        "held_bytes": 0,
         "failed": [],
     }
     assert [(one["function"], one["nodes"]) for one in functions] == [("shop:f", 2)]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dagorama import BrokerRefused, DAGDefinition, InstanceFailed, NodeFailed, dagorama
+from dagorama import BrokerRefused, DAGDefinition, InstanceFailed, NodeFailed, attach, dagorama, instances
 from dagorama.runner import launch_workers
 from dagorama_broker.launch import launch_broker
 from dagorama_broker.storage.auditing import audit_uses
@@ -32,11 +32,13 @@ def test_an_instance_holds_no_more_than_it_may(tmp_path: Path) -> None:
     bounded = {"DAGORAMA_INSTANCE_BYTES_MAX": str(3 * SIZE + 1_000)}
     with launch_broker(port=0, storage=url, environment=bounded) as broker, launch_workers(1):
         with pytest.raises(
-            BrokerRefused, match=r"in the arguments of .*entrypoint has 4.* \(DAGORAMA_INSTANCE_BYTES_MAX"
+            BrokerRefused,
+            match=r"in the arguments of .*entrypoint has 4.* \(DAGORAMA_INSTANCE_BYTES_MAX.*\. It is argument 'table'$",
         ):
             Tables()(b"t" * 4 * SIZE, 1)
         whole, _ = Tables()(b"t" * SIZE, 3)
         assert whole.result(timeout=WAIT_S) == [b"t" * SIZE, b"\1" * SIZE, b"\2" * SIZE]
+        assert attach(whole.instance_id).status.held_bytes // SIZE == 3
         full, _ = Tables()(b"t" * SIZE, 5)
         with pytest.raises(NodeFailed, match=r"TooManyBytes: a large value in the result of .*change has 1") as failed:
             full.result(timeout=WAIT_S)
@@ -48,6 +50,7 @@ def test_an_instance_holds_no_more_than_it_may(tmp_path: Path) -> None:
     with launch_broker(port=port, storage=url, environment=unbounded), launch_workers(1):
         full.retry()
         assert [len(value) for value in full.result(timeout=WAIT_S)] == [SIZE] * 5
+        assert [one.status.held_bytes // SIZE for one in instances()] == [5, 3]
     journal = SqliteJournal(tmp_path / "broker.db")
     journal.open()
     held = [one.held_bytes // SIZE for one in journal.list_instances(before_seq=None, limit=9)]

@@ -234,6 +234,35 @@ def test_the_bound_of_bytes_is_that_of_a_broker(monkeypatch: pytest.MonkeyPatch)
             Tables()(3)[0].result()
 
 
+class Rows(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self, rows: list[dict[str, bytes]]) -> int:
+        return len(rows)
+
+
+class AsyncRows(DAGDefinition):
+    @dagorama().asyncfn
+    async def entrypoint(self, rows: list[dict[str, bytes]]) -> int:
+        return len(rows)
+
+
+def test_a_start_with_too_much_names_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker knows its value by a digest alone, and whoever starts it by its place in the arguments."""
+    monkeypatch.setattr(core, "Settings", partial(Settings, instance_bytes_max=210_000))
+    rows = [{"image": bytes([number]) * 100_000} for number in range(3)]
+    with in_process_broker(check=True):
+        refused = r"has 100000 bytes .*DAGORAMA_INSTANCE_BYTES_MAX.*It is argument 'rows'\[2\]\['image'\]$"
+        with pytest.raises(BrokerRefused, match=refused):
+            Rows()(rows)
+        with pytest.raises(BrokerRefused, match=refused):
+            asyncio.run(_awaited(rows))
+        assert Rows()(rows[:2])[0].result() == 2
+
+
+async def _awaited(rows: list[dict[str, bytes]]) -> object:
+    return await AsyncRows()(rows)
+
+
 def test_nothing_runs_before_somebody_waits(broker: InProcessBroker) -> None:
     """A call makes a node; it runs when a value is wanted."""
     instance, promise = Steps()("a", 2)

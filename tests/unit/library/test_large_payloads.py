@@ -5,6 +5,8 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -14,7 +16,17 @@ from hypothesis import strategies as st
 from dagorama import DAGDefinition, dagorama
 from dagorama.calls import payload
 from dagorama.calls.large import INLINE_MAX, Content, MemoryValues, NoStore, TooLarge, inline_max
-from dagorama.calls.payload import Draft, Payload, decode, decode_value, draft, draft_arguments, no_promises
+from dagorama.calls.payload import (
+    Draft,
+    Payload,
+    decode,
+    decode_value,
+    draft,
+    draft_arguments,
+    is_stored_as,
+    no_promises,
+    part_in,
+)
 from dagorama.calls.pickling import Pickling
 from dagorama.calls.references import REFERENCES_MAX, Reference, is_referring, read_references, write_references
 from dagorama.errors import PayloadError
@@ -217,10 +229,10 @@ def test_a_broker_without_a_store_gets_all_in_one() -> None:
     ("value", "path"),
     [
         (BIG, "it has 76800 bytes"),
-        ({"a": [1, BIG]}, r"its part \['a'\]\[1\] has 76800 bytes"),
-        ([Record("x", Table(BIG))], r"its part \[0\]\.table\.data has 76800 bytes"),
-        ([1, "ü" * 70_000], r"its part \[1\] has 140000 bytes"),
-        (["\ud800", "\udc80" + "x" * 70_000], r"its part \[1\] has 70003 bytes"),
+        ({"a": [1, BIG]}, r"its part result\['a'\]\[1\] has 76800 bytes"),
+        ([Record("x", Table(BIG))], r"its part result\[0\]\.table\.data has 76800 bytes"),
+        ([1, "ü" * 70_000], r"its part result\[1\] has 140000 bytes"),
+        (["\ud800", "\udc80" + "x" * 70_000], r"its part result\[1\] has 70003 bytes"),
         (list(range(100_000)), "it has 3"),
     ],
     ids=range(6),
@@ -230,7 +242,27 @@ def test_a_limit_is_told_with_the_path(value: object, path: str) -> None:
     taken = draft(value, what="the result of f")
     assert isinstance(taken, Draft)
     with pytest.raises(PayloadError, match=f"the result of f: {path}.*limit for a value is 70000 bytes.*in parts"):
-        taken.keep(Faulty(TooLarge, 70_000))
+        taken.keep(Faulty(TooLarge, 70_000), name="result")
+
+
+@pytest.mark.parametrize(
+    ("part", "whole"),
+    [
+        (BIG, bytes(BIG)),
+        (bytearray(BIG), bytes(BIG)),
+        (memoryview(BIG), bytes(BIG)),
+        ("ü" * 70_000, ("ü" * 70_000).encode()),
+        ("\udc80" + "x" * 70_000, b"\xed\xb2\x80" + b"x" * 70_000),
+    ],
+    ids=range(5),
+)
+def test_a_part_is_found_by_the_digest_of_its_bytes(part: object, whole: bytes) -> None:
+    """As it is stored, at any depth; others of the same size are not it."""
+    reference = Reference(sha256(whole).digest(), len(whole))
+    others = [bytes(len(whole)), "x" * len(whole), len(whole), None]
+    parts = {"argument 'rows'": [*others, {"image": part}], "argument 'last'": part}
+    assert part_in(parts, partial(is_stored_as, reference)) == f"argument 'rows'[{len(others)}]['image']"
+    assert part_in({"argument 'rows'": others}, partial(is_stored_as, reference)) == ""
 
 
 @pytest.mark.parametrize(

@@ -132,6 +132,15 @@ async def test_an_instance_is_told_of(client: httpx.AsyncClient) -> None:
     assert "no warning or error" in await page(client, f"/instances/{one.id}/warnings")
 
 
+async def test_large_values_are_told_of(client: httpx.AsyncClient) -> None:
+    """By the bytes that they come to, in the page and in the JSON API; an instance without any says nothing of them."""
+    one, small = loaded("x" * 200_000), loaded("good")
+    assert re.search(r"<dt>Large values</dt><dd[^>]*>195\.[0-9] KiB</dd>", await page(client, f"/instances/{one.id}"))
+    assert "Large values" not in await page(client, f"/instances/{small.id}")
+    told = [(await client.get(f"/api/v1/instances/{each.id}")).json()["held_bytes"] for each in (one, small)]
+    assert (told[0] // 100_000, told[1]) == (2, 0)
+
+
 async def test_failures_of_the_same_kind_are_one(client: httpx.AsyncClient) -> None:
     """The others are named beside it."""
     one = loaded("bad", "bad", "bad", "<other>")
