@@ -15,12 +15,15 @@ from dagorama.calls.inert import Mapping as Pairs
 from dagorama.calls.large import ValueStore
 from dagorama.calls.references import BadReferences, Reference, is_referring, read_references, write_references
 from dagorama.client.asking import broker
-from dagorama.client.outcomes import failure_of
+from dagorama.client.port import Broker
 from dagorama.client.silence import Silence
+from dagorama.client.status import Outcome
 from dagorama.client.steps import InThread, Steps, run, run_async
-from dagorama.errors import InstanceCancelled
+from dagorama.errors import InstancePruned, PayloadError, ResultTimeout, UnknownId
 from dagorama.instance.node import Node
 
+#: Nodes that run again are awaited for so long: a list of values is to come well before a page gives up.
+WAIT_S = 5.0
 _WHAT = "a value that is read as it is stored"
 
 
@@ -32,11 +35,19 @@ class RawBytes:
     _held: bytes | None = field(default=None, repr=False)
     _reference: Reference | None = field(default=None, repr=False)
 
-    def read(self) -> memoryview:
-        """Return them, mapped from a file where they are many. Raises `PayloadError` where the store has lost them."""
+    def confirm(self) -> None:
+        """Raise `PayloadError` where the store has lost them."""
+        if self._reference is not None:
+            broker().values().confirm([self._reference], _WHAT)
+
+    def read(self, what: str = _WHAT) -> memoryview:
+        """Return them, mapped from a file where they are many.
+
+        Raises `PayloadError`, naming `what` needs them, where the store has lost them.
+        """
         if self._reference is None:
             return memoryview(self._held or b"")
-        return memoryview(broker().values().get([self._reference], _WHAT)[0]).toreadonly()
+        return memoryview(broker().values().get([self._reference], what)[0]).toreadonly()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,42 +59,78 @@ class RawObject:
     fields: Mapping[str, object]
 
 
-def raw_values(nodes: Sequence[Node]) -> list[object]:
+@dataclass(frozen=True, slots=True)
+class RawMissing:
+    """The place of a value that cannot be had: its node has none now, or the store has lost it."""
+
+    problem: str
+
+
+def raw_values(nodes: Sequence[Node], timeout_s: float = WAIT_S) -> list[object]:
     """Return the values of completed nodes of one instance, in their order, of which nothing is made.
 
     Texts, numbers, flags and None are as they are, bytes are `RawBytes`, and objects `RawObject`; in the place of
-    anything else is None. Raises `NodeFailed`, `InstanceCancelled` and `PayloadError`.
+    anything else is None, and `RawMissing` in that of a value that cannot be had. Nodes that run again are awaited for
+    `timeout_s` seconds together. Raises `InstancePruned`, and `ResultTimeout` where the broker does not answer.
     """
-    return run(_raw_values(nodes)) if nodes else []
+    return run(_raw_values(nodes, timeout_s)) if nodes else []
 
 
-async def raw_values_async(nodes: Sequence[Node]) -> list[object]:
+async def raw_values_async(nodes: Sequence[Node], timeout_s: float = WAIT_S) -> list[object]:
     """Do what `raw_values` does, without blocking the event loop."""
-    return await run_async(_raw_values(nodes)) if nodes else []
+    return await run_async(_raw_values(nodes, timeout_s)) if nodes else []
 
 
-def _raw_values(nodes: Sequence[Node]) -> Steps[list[object]]:
+def _raw_values(nodes: Sequence[Node], timeout_s: float) -> Steps[list[object]]:
     instance_id = nodes[0].instance_id.bytes
     asked = broker()
     silence = Silence(instance_id)
+    deadline = asked.deadline(timeout_s)
     found: list[object] = []
     missing = [node.id.bytes for node in nodes]
+    at_once = len(missing)
     try:
         while missing:
-            outcomes = yield from asked.outcomes(instance_id, missing, None, silence)
+            try:
+                outcomes = yield from asked.outcomes(instance_id, missing[:at_once], deadline, silence)
+            except (ResultTimeout, UnknownId) as error:
+                problem = _problem_of_one(error)
+                if at_once == 1:
+                    found.append(RawMissing(problem))
+                    del missing[0]
+                at_once = 1  # nobody knows which of several it is, and the others are there
+                continue
             for outcome in outcomes:
-                if outcome.cause is not None:
-                    raise failure_of(outcome.node_id, outcome.cause, instance_id)
-                payload = dict(outcome.values).get(outcome.node_id)
-                if payload is None:
-                    raise InstanceCancelled(instance_id=nodes[0].instance_id, node_id=None)
-                if is_referring(payload):
-                    payload = yield InThread(partial(_with_stream, payload, asked.values()))
-                found.append(_raw(payload))
+                value = yield from _raw_outcome(outcome, asked)
+                found.append(value)
             missing = missing[len(outcomes) :]
     finally:
         silence.close()
     return found
+
+
+def _problem_of_one(error: ResultTimeout | UnknownId) -> str:
+    """Return why a node has no value; raise the error where no node of its instance would have one."""
+    if isinstance(error, InstancePruned) or (isinstance(error, ResultTimeout) and not error.broker_answers):
+        raise error
+    if isinstance(error, UnknownId):
+        return "its node is no more: the one whose function had called it runs again, or has run again"
+    return "its node has no value now, as it runs again"
+
+
+def _raw_outcome(outcome: Outcome, asked: Broker) -> Steps[object]:
+    if outcome.cause is not None:
+        failure = outcome.cause.failure
+        return RawMissing(f"its node has failed: {failure.type}: {failure.message}")
+    payload = dict(outcome.values).get(outcome.node_id)
+    if payload is None:
+        return RawMissing("its node was cancelled")
+    if is_referring(payload):
+        try:
+            payload = yield InThread(partial(_with_stream, payload, asked.values()))
+        except PayloadError as error:
+            return RawMissing(str(error))
+    return _raw(payload)
 
 
 def _with_stream(payload: bytes, store: ValueStore) -> bytes:

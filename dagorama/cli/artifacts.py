@@ -7,9 +7,10 @@ from pathlib import Path, PurePosixPath
 
 import click
 
+from dagorama import PayloadError
 from dagorama.as_json import json_of
 from dagorama.cli.asking import asks, asks_broker, find_instance
-from dagorama.cli.failure import Refused
+from dagorama.cli.failure import Failed, Refused
 from dagorama.cli.options import HELP
 from dagorama.logging import printable
 from dagorama.workflows.artifacts import SavedArtifact, artifacts
@@ -27,18 +28,22 @@ def artifacts_command(instance: str, names: tuple[str, ...], output: str | None,
     """List the files that the jobs of a run have saved, or write them to a directory.
 
     Each is named after its job, such as apple/output.txt. NAMES choose some of them: a whole name, or a job. INSTANCE
-    is an id, at least four of the digits that it begins or ends with, or a key. Status 4 for a name that there is not.
+    is an id, at least four of the digits that it begins or ends with, or a key. Status 4 for a name that there is not,
+    1 where some cannot be had; the others are written.
     """
     found = find_instance(instance)
     chosen = _chosen(list(artifacts(found.id)), names)
     if output is not None:
-        for each in chosen:
-            _write(each, Path(output))
+        lost = [problem for each in chosen if (problem := _written(each, Path(output)))]
+        if lost:
+            raise Failed("\n".join(lost))
     elif as_json:
         click.echo(json_of([each.info for each in chosen]))
     else:
         for each in chosen:
-            click.echo(printable(each.label))
+            click.echo(
+                printable(f"{each.label}  (cannot be had: {each.info.problem})" if each.info.problem else each.label)
+            )
 
 
 def _chosen(found: list[SavedArtifact], names: tuple[str, ...]) -> list[SavedArtifact]:
@@ -54,17 +59,20 @@ def _fits(artifact: SavedArtifact, name: str) -> bool:
     return artifact.label == name or artifact.label.startswith(f"{name.rstrip('/')}/")
 
 
-def _write(artifact: SavedArtifact, directory: Path) -> None:
-    """Write an artifact below a directory, whatever its job is named."""
+def _written(artifact: SavedArtifact, directory: Path) -> str:
+    """Write an artifact below a directory, whatever its job is named; return why that cannot be had, if it cannot."""
     try:
         path = directory / PurePosixPath(place_below(".", artifact.label))
         path.parent.mkdir(parents=True, exist_ok=True)
         size = artifact.write_to(path)
     except BadPlace as error:
         raise Refused(f"{artifact.label!r} cannot be written: {error}") from None
+    except PayloadError as error:
+        return printable(str(error))
     except OSError as error:
         raise Refused(f"{artifact.label} cannot be written: {error.strerror}") from None
     click.echo(printable(f"{path}  {size:,} bytes"))
+    return ""
 
 
 @click.command("snapshot", context_settings=HELP)

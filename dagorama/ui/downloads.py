@@ -32,6 +32,8 @@ async def download_of(instance_id: UUID, node_id: UUID) -> Response:
     found = await find_artifact(instance_id, node_id)
     if found is None:
         raise HTTPException(HTTPStatus.NOT_FOUND, f"node {node_id} is no file that a workflow has saved")
+    if found.info.problem:
+        raise HTTPException(HTTPStatus.NOT_FOUND, f"{found.label} cannot be had: {found.info.problem}")
     headers = {
         "Content-Disposition": disposition_of(found.label),
         "Content-Length": str(found.info.size_bytes),

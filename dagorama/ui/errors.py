@@ -11,7 +11,15 @@ from http import HTTPStatus
 
 from starlette.exceptions import HTTPException
 
-from dagorama import BrokerRefused, BrokerUnavailable, CursorExpired, DagoramaError, KeyConflict, UnknownId
+from dagorama import (
+    BrokerRefused,
+    BrokerUnavailable,
+    CursorExpired,
+    DagoramaError,
+    KeyConflict,
+    ResultTimeout,
+    UnknownId,
+)
 
 #: After so many seconds it is worth asking again where the broker is away.
 RETRY_AFTER_S = 2
@@ -33,6 +41,7 @@ _TYPES: tuple[tuple[type[Exception], HTTPStatus], ...] = (
     (UnknownId, HTTPStatus.NOT_FOUND),
     (CursorExpired, HTTPStatus.GONE),
     (BrokerUnavailable, HTTPStatus.SERVICE_UNAVAILABLE),
+    (ResultTimeout, HTTPStatus.SERVICE_UNAVAILABLE),
     (KeyConflict, HTTPStatus.CONFLICT),
 )
 

@@ -6,16 +6,18 @@ one that has saved them do not fetch them.
 
 from __future__ import annotations
 
+import asyncio
 import mimetypes
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID
 
 from dagorama import Listing, Node, NodeState, PayloadError, attach
-from dagorama.raw_values import RawBytes, RawObject, raw_values, raw_values_async
+from dagorama.raw_values import RawBytes, RawMissing, RawObject, raw_values, raw_values_async
 from dagorama.workflows.staging.file_data import FileData
 
 #: The function whose nodes they are.
@@ -50,9 +52,11 @@ class ArtifactInfo:
     #: The job, or other task, that has saved it.
     job: str
     media_type: str
-    #: None where its node has a value that is no artifact.
+    #: None where it cannot be had.
     size_bytes: int | None
     node_id: UUID
+    #: Why it cannot be had; empty where it can.
+    problem: str = ""
 
 
 class SavedArtifact:
@@ -76,21 +80,20 @@ class SavedArtifact:
 
     def chunks(self) -> Iterator[bytes]:
         """Yield its bytes in parts, without any code of the run. Raises `PayloadError` for what is no artifact."""
-        data = _data_in(raw_values([self.node])[0])
+        what, value = f"the artifact {self.label}", raw_values([self.node])[0]
+        data = _data_in(value)
         if data is None:
-            raise PayloadError(
-                what=f"the artifact {self.label}",
-                problem="its node has a value that is no artifact",
-                way_out="Run the job that has saved it again.",
-            )
-        with data.read() as view:
+            raise PayloadError(what=what, problem=_problem_of(value), way_out="Run the job that saves it again.")
+        with data.read(what) as view:
             for place in range(0, len(view), _CHUNK_BYTES):
                 yield bytes(view[place : place + _CHUNK_BYTES])
 
     def write_to(self, path: str | os.PathLike[str]) -> int:
-        """Write it to a file, and return how many bytes it has."""
+        """Write it to a file, and return how many bytes it has. Nothing is written of one that cannot be had."""
+        parts = self.chunks()
+        first = next(parts, b"")
         with Path(path).open("wb") as opened:
-            return sum(map(opened.write, self.chunks()))
+            return sum(map(opened.write, chain([first], parts)))
 
     def __repr__(self) -> str:
         """Show its name."""
@@ -123,12 +126,21 @@ async def artifact_page(run: UUID | str, cursor: str = "", limit: int = PAGE_MAX
 
 
 async def find_artifact(run: UUID | str, node_id: UUID) -> SavedArtifact | None:
-    """Return the artifact that a node of a run is; None for another node. Raises `UnknownId`."""
+    """Return the artifact that a node of a run is; None for another node. Raises `UnknownId`.
+
+    `info.problem` says why one cannot be had.
+    """
     node = await attach(run).anode(node_id)
     if node.function != FUNCTION or node.state is not NodeState.COMPLETED:
         return None
-    found = _saved(node, (await raw_values_async([node]))[0])
-    return None if found.info.size_bytes is None else found
+    (value,) = await raw_values_async([node])
+    data = _data_in(value)
+    if data is not None:
+        try:
+            await asyncio.to_thread(data.confirm)
+        except PayloadError:
+            value = RawMissing("the broker's store has lost its bytes. Run the job that saves it again")
+    return _saved(node, value)
 
 
 def _nodes(run: UUID | str) -> Listing[Node]:
@@ -144,8 +156,14 @@ def _saved(node: Node, value: object) -> SavedArtifact:
         media_type=media_type_of(node.label),
         size_bytes=None if data is None else data.size,
         node_id=node.id,
+        problem="" if data is not None else _problem_of(value),
     )
     return SavedArtifact(node, info)
+
+
+def _problem_of(value: object) -> str:
+    """Return why a value is no artifact."""
+    return value.problem if isinstance(value, RawMissing) else "its node has a value that is no artifact"
 
 
 def _data_in(value: object) -> RawBytes | None:

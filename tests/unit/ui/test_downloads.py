@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from dagorama import DAGDefinition, Instance, attach, dagorama
+from dagorama.calls.large import MemoryValues
+from dagorama.cli.artifacts import artifacts_command
+from dagorama.client.asking import broker
 from dagorama.testing import in_process_broker
 from dagorama.ui.downloads import disposition_of
 from dagorama.workflows.artifacts import artifacts
@@ -65,6 +70,31 @@ async def test_files_are_listed_and_downloaded(run: Instance, client: httpx.Asyn
             assert got.headers["X-Content-Type-Options"] == "nosniff"
             head = await client.head(address + each["node_id"])
             assert (head.headers["Content-Length"], head.content) == (str(SIZES[name]), b"")
+
+
+@pytest.mark.asyncio
+async def test_a_lost_file_is_told_of_beside_the_others(
+    run: Instance, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    """One that the store has lost fails neither the list nor an answer half-way; commands name it, too."""
+    store = cast(MemoryValues, broker().values())
+    store._values.clear()
+    listed = (await client.get(f"/api/v1/instances/{run.id}/artifacts")).json()["artifacts"]
+    told = {each["name"].removeprefix("apple pie/"): each for each in listed}
+    assert {name: each["size_bytes"] for name, each in told.items()} == {**SIZES, "between.bin": None}
+    assert [name for name, each in told.items() if "does not have the value" in each["problem"]] == ["between.bin"]
+    page = (await client.get(f"/instances/{run.id}/artifacts")).text
+    assert ("It cannot be had: " in page, ">small.html</a>" in page, ">between.bin</a>" in page) == (True, True, False)
+    for name, status in {"small.html": 200, "between.bin": 404, "large.bin": 404}.items():
+        got = await client.get(f"/api/v1/instances/{run.id}/artifacts/{told[name]['node_id']}")
+        assert (name, got.status_code) == (name, status)
+        assert status == 200 or "cannot be had" in got.json()["detail"]
+    written = CliRunner().invoke(artifacts_command, [str(run.id), "--output", str(tmp_path / "to")])
+    files = {path.name: path.stat().st_size for path in (tmp_path / "to").rglob("*") if path.is_file()}
+    assert (files, written.exit_code) == ({name: SIZES[name] for name in ("none.txt", "small.html")}, 1)
+    assert all(f"the artifact apple pie/{name}" in written.output for name in ("between.bin", "large.bin"))
+    lines = CliRunner().invoke(artifacts_command, [str(run.id)]).stdout.splitlines()
+    assert [line.partition("  (cannot be had: ")[0] for line in lines if "(" in line] == ["apple pie/between.bin"]
 
 
 @pytest.mark.asyncio
