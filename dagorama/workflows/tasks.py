@@ -28,6 +28,8 @@ __all__ = [
 BASE_IMAGE = "python:3"
 #: So often the tasks that run a container are tried again.
 CONTAINER_RETRIES = 10
+#: The longest name of a task.
+NAME_LENGTH_MAX = 200
 #: When images are fetched.
 PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 
@@ -189,15 +191,16 @@ class SendResultTask(CustomTask):
         super().__init__("send-result-event", "workflows-send-result-event")
 
 
-def checked_name(what: str, name: object) -> str:
+def checked_name(what: str, name: object, length_max: int = NAME_LENGTH_MAX) -> str:
     """Return a name in small letters, with "-" for blanks."""
     if not isinstance(name, str) or not name.strip():
         raise BadOperationConfiguration(f"{what} must have a name, not {name!r}")
     made = name.replace(" ", "-").lower()
-    if len(made) > 200 or not made.isprintable() or "/" in made:
+    if len(made) > length_max or not made.isprintable() or "/" in made:
         shown = f"{made[:50]}..." if len(made) > 50 else made
         raise BadOperationConfiguration(
-            f"the name of {what} must have at most 200 characters that can be printed, and no '/', unlike {shown!r}"
+            f"the name of {what} must have at most {length_max} characters that can be printed, and no '/', unlike "
+            f"{shown!r}"
         )
     return made
 

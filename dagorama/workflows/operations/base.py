@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, overload
 
-from dagorama.options import whole_number
+from dagorama.options import KEY_LENGTH_MAX, whole_number
 from dagorama.workflows.argo import manifest_of
 from dagorama.workflows.configuration import (
     TTL_STRATEGY,
@@ -19,12 +19,14 @@ from dagorama.workflows.configuration import (
 from dagorama.workflows.model import Workflow
 from dagorama.workflows.operations.compiling import workflow_of
 from dagorama.workflows.operations.execution import Execution
-from dagorama.workflows.operations.starting import start
+from dagorama.workflows.operations.starting import END_LENGTH, start
 from dagorama.workflows.plan import Plan
 from dagorama.workflows.tasks import Task, checked_name
 
 #: When a cluster removes the pods of a run.
 POD_GC = ("OnPodCompletion", "OnPodSuccess", "OnWorkflowCompletion", "OnWorkflowSuccess")
+#: The longest name of an operation: with the end that each run has of its own it is a key.
+NAME_LENGTH_MAX = KEY_LENGTH_MAX - END_LENGTH
 
 
 class ManagedOperation:
@@ -32,7 +34,7 @@ class ManagedOperation:
 
     def __init__(self, name: str) -> None:
         """Take the name, with which the names of runs begin."""
-        self.name = checked_name("an operation", name)
+        self.name = checked_name("an operation", name, NAME_LENGTH_MAX)
 
     def __repr__(self) -> str:
         """Show its kind and name."""

@@ -16,13 +16,13 @@ from dagorama.workflows.running import start_workflow
 #: Letters and digits that make no words, as clusters have them at the end of names.
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 #: So many make a name that nobody has had.
-_LENGTH = 10
+END_LENGTH = 10
 
 
 def start(plan: Plan) -> Execution:
     """Start a run of an operation, which is durable when this returns, and return it."""
     workflow = workflow_of(plan)
-    name = f"{plan.name}{''.join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))}"
+    name = f"{plan.name}{''.join(secrets.choice(_ALPHABET) for _ in range(END_LENGTH))}"
     with (
         started_hooks(on_end=_hooks(plan)),
         instance_options(key=name, tags={OPERATION_TAG: plan.name[:500], "front_end": "operations"}),

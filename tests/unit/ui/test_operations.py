@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -31,10 +32,10 @@ def client(browser: MakeBrowser) -> httpx.AsyncClient:
     return client
 
 
-def run(source: str = "echo one; echo two") -> operations.Execution:
+def run(source: str = "echo one; echo two", name: str = "told-") -> operations.Execution:
     """Run an operation to its end."""
     task = tasks.BashTask("t", source=source)
-    execution: operations.Execution = operations.SingleTaskOperation("told-", task).execute()
+    execution: operations.Execution = operations.SingleTaskOperation(name, task).execute()
     return execution.wait(WAIT_S)
 
 
@@ -101,3 +102,14 @@ async def test_no_other_site_removes_a_run(client: httpx.AsyncClient, browser: M
         assert (await guarded.request(method, address)).status_code in (401, 403)
     assert (await client.get(address)).status_code == 200
     assert (await guarded.delete(address, headers={"Authorization": f"Bearer {TOKEN}"})).status_code == 200
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("name", ["50%2F\u00fc?a=b&c#d;e+f'\"\\", "..", "n" * 190], ids=["odd", "dots", "long"])
+async def test_any_name_of_an_operation_is_one_in_an_address(client: httpx.AsyncClient, name: str) -> None:
+    """Percent-encoded, as addresses have it; a slash is in none."""
+    execution = run(name=name)
+    address = f"/operations/{quote(execution.name, safe='')}"
+    assert (await client.get(address)).json()["name"] == execution.name
+    assert "two" in (await client.get(f"{address}/logs")).text
+    assert (await client.delete(address)).json()["name"] == execution.name

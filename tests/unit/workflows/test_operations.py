@@ -60,6 +60,8 @@ def test_direct_operation_returns_the_value() -> None:
         (lambda: pipeline(bash()), "must be several"),
         (lambda: pipeline([print]), "is none"),
         (lambda: operations.PipelineOperation(" ", [bash()]), "must have a name"),
+        (lambda: operations.PipelineOperation("a/b", [bash()]), "no '/'"),
+        (lambda: operations.PipelineOperation("a" * 191, [bash()]), "at most 190"),
         (lambda: bash("a/b"), "no '/'"),
         (lambda: bash("a" * 201), "at most 200"),
         (lambda: bash(retry_limit=-1), "from 0 to 1000"),
