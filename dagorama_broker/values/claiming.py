@@ -8,10 +8,17 @@ more.
 import secrets
 
 from dagorama_broker.values.faults import StoreAway, StoreUnusable, names_some
-from dagorama_broker.values.objects import NoRoom, Objects, settings_of
+from dagorama_broker.values.objects import Mark, NoRoom, Objects, settings_of
 
 OWNER = "owner"
 _FORM = "dagorama values 1"
+
+#: What is wrong with an object store without conditional writes, and the way out.
+_TWO_BROKERS = "So two brokers could take the same place, and each would remove the values of the other"
+_CONDITIONAL = (
+    "Name a place on an object store that has conditional writes. Where nobody but this broker will ever use this one, "
+    "say so with AWS_CONDITIONAL_PUT=disabled"
+)
 
 
 def claim(objects: Objects, owner_id: bytes, values: str, *, is_used: bool) -> bytes:
@@ -35,7 +42,10 @@ def _claim(objects: Objects, owner_id: bytes, values: str, *, is_used: bool) -> 
     elif found and not found.startswith(first):
         _check_free(objects, found, values)
     ours = first + f"{secrets.token_hex(16)}\n".encode()
-    is_taken = objects.create(OWNER, ours) if found is None else objects.replace(OWNER, ours, mark)
+    if found is None:
+        is_taken = objects.create(OWNER, ours)
+    else:
+        is_taken = mark is not None and objects.replace(OWNER, ours, _checked(objects, mark))
     if not is_taken:
         raise StoreUnusable(
             objects.location,
@@ -46,6 +56,14 @@ def _claim(objects: Objects, owner_id: bytes, values: str, *, is_used: bool) -> 
     if read_owner(objects) != ours:
         raise StoreUnusable(objects.location, f"object {OWNER} reads back otherwise than it was written")
     return ours
+
+
+def _checked(objects: Objects, mark: Mark) -> Mark:
+    """Return the mark of what is to be replaced; raise `StoreUnusable` where an object store gives none."""
+    if not mark and objects.is_conditional:
+        problem = "it does not tell by what the content of an object is known (ETag)"
+        raise StoreUnusable(objects.location, f"{problem}. {_TWO_BROKERS}", _CONDITIONAL)
+    return mark
 
 
 def read_owner(objects: Objects) -> bytes | None:
@@ -103,12 +121,7 @@ def _check_conditions(objects: Objects, ours: bytes, *, is_new: bool) -> None:
         problem = f"it does not know conditional writes ({error.problem})"
     if is_new:
         objects.delete([OWNER])
-    raise StoreUnusable(
-        objects.location,
-        f"{problem}. So two brokers could take the same place, and each would remove the values of the other",
-        "Name a place on an object store that has conditional writes. Where nobody but this broker will ever use this "
-        "one, say so with AWS_CONDITIONAL_PUT=disabled",
-    )
+    raise StoreUnusable(objects.location, f"{problem}. {_TWO_BROKERS}", _CONDITIONAL)
 
 
 def _reason(error: StoreAway, settings: str) -> tuple[str, str]:

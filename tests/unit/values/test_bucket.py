@@ -15,7 +15,7 @@ from dagorama_broker.values.bucket import BucketStore
 from dagorama_broker.values.directory import DirectoryStore
 from dagorama_broker.values.faults import StoreAway, StoreFull, StoreUnusable, UnknownValue
 from dagorama_broker.values.naming import folder_of
-from dagorama_broker.values.objects import Objects
+from dagorama_broker.values.objects import Mark, Objects
 from dagorama_broker.values.place import open_store
 from dagorama_broker.values.wanted import Wanted
 from tests.object_stores import BUCKET, Gate, ObjectServer, reach
@@ -149,6 +149,27 @@ def test_an_empty_place_is_refused_where_values_are_used(url: str) -> None:
     store = BucketStore(url)
     store.open(OWNER, is_used=True)
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("mark", "why"), [({}, "by what the content of an object is known (ETag)"), (None, "at this moment")]
+)
+def test_a_place_is_not_taken_blindly(
+    store: BucketStore, url: str, mark: Mark | None, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without tags nobody sees that another broker has written, as one may have since it was looked; it stays as it is.
+
+    Who says that there is no other takes it all the same.
+    """
+    owner = Objects(url).get("owner")
+    with monkeypatch.context() as patched:
+        patched.setattr(Objects, "mark", lambda self, name: mark)
+        assert why in refusal(url)
+        assert Objects(url).get("owner") == owner
+        patched.setenv("AWS_CONDITIONAL_PUT", "disabled")
+        if mark is not None:
+            BucketStore(url).open(OWNER, is_used=False)
+            assert Objects(url).get("owner") != owner
 
 
 @on_each_cloud
