@@ -17,6 +17,7 @@ from dagorama.workflows.executors.process import keeper as keeper_module
 from dagorama.workflows.executors.process.executor import ProcessExecutor
 from dagorama.workflows.executors.process.keeper import Keeper
 from dagorama.workflows.executors.process.launching import launch
+from dagorama.workflows.executors.process.output import TOLD_BYTES_MAX, ProcessLogs
 from dagorama.workflows.executors.process.places import jobs_folder, lock_now
 from dagorama.workflows.model import Command
 from tests.timing import until
@@ -199,6 +200,39 @@ def test_what_is_dropped_is_told(keeper: Keeper, monkeypatch: pytest.MonkeyPatch
     out.write_bytes(shortened + b"y" * 100)
     keeper.shorten_output()
     assert out.read_bytes() == b"[dagorama: %d bytes of output were dropped]\n" % (93 + len(shortened) + 90) + b"y" * 10
+
+
+def test_the_output_of_a_job_leaves_the_disk_when_it_was_told(tmp_path: Path) -> None:
+    """However much it writes, no more of it is on the disk than what nobody has read yet; and all of it is told."""
+    source = f"yes line | head -c 20000000; until test -e {tmp_path}/go; do sleep 0.02; done; echo end"
+    job = Job(key="job-1", workflow="w", task_id="a", run_id="r", command=Command(argv=("sh", "-c", source)), env={})
+    out, told = jobs_folder() / "job-1" / "out", [""]
+    sizes: list[int] = []
+
+    def tell(stream: int, text: str) -> None:
+        told[0] = told[0][-10:] + text
+        if told[0].endswith("line\n") and out.stat().st_size == 20_000_000 == sum(sizes, len(text)):
+            assert out.stat().st_blocks * 512 < 2 * TOLD_BYTES_MAX
+            (tmp_path / "go").touch()
+        sizes.append(len(text))
+
+    assert follow(ProcessExecutor(), job, should_stop=lambda: False, tell=tell, warn=print).state is JobState.SUCCEEDED
+    assert (told[0][-9:], sum(sizes)) == ("line\nend\n", 20_000_004)
+
+
+def test_another_follower_goes_on_behind_what_was_freed(keeper: Keeper) -> None:
+    """It tells what the one before has not; the room of that is given back, too."""
+    folder = Path(keeper.directory)
+    first = b"1" * (3 * TOLD_BYTES_MAX + 7)
+    (folder / "out").write_bytes(first)
+    for text in (first, b"2" * (2 * TOLD_BYTES_MAX)):
+        logs = ProcessLogs(folder, frees=True)
+        assert b"".join(piece.data for pieces in iter(logs.read, []) for piece in pieces) == text
+        logs.close()
+        with (folder / "out").open("ab") as file:
+            file.write(b"2" * (2 * TOLD_BYTES_MAX) if text is first else b"")
+    about = (folder / "out").stat()
+    assert (about.st_size, about.st_blocks * 512 < 2 * TOLD_BYTES_MAX) == (5 * TOLD_BYTES_MAX + 7, True)
 
 
 def count_of_null(pid: int) -> int:

@@ -108,7 +108,7 @@ class ProcessExecutor:
     def logs(self, handle: Handle) -> ProcessLogs:
         """Return the output of a job."""
         followed = self._job(handle)
-        followed.logs = ProcessLogs(followed.folder)
+        followed.logs = ProcessLogs(followed.folder, frees=True)
         return followed.logs
 
     def wait(self, handle: Handle, timeout_s: float) -> None:
