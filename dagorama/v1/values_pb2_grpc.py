@@ -65,8 +65,8 @@ class ValueServiceServicer(object):
 
         Refused: INVALID_ARGUMENT (the bytes are not those of the digest, fewer or more than the size; the store has the value,
         and it has another size; a chunk is too large),
-        OUT_OF_RANGE (`offset` is beyond what is there: ask FindValues), RESOURCE_EXHAUSTED (no room, or a value over the
-        limit), FAILED_PRECONDITION (the store cannot be written), DEADLINE_EXCEEDED (nothing came for a minute).
+        OUT_OF_RANGE (`offset` is beyond what is there: ask FindValues), RESOURCE_EXHAUSTED (no room), FAILED_PRECONDITION (a
+        value over the limit, or the store cannot be written), DEADLINE_EXCEEDED (nothing came for a minute).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

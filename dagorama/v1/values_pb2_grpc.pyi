@@ -56,8 +56,8 @@ class ValueServiceStub:
 
     Refused: INVALID_ARGUMENT (the bytes are not those of the digest, fewer or more than the size; the store has the value,
     and it has another size; a chunk is too large),
-    OUT_OF_RANGE (`offset` is beyond what is there: ask FindValues), RESOURCE_EXHAUSTED (no room, or a value over the
-    limit), FAILED_PRECONDITION (the store cannot be written), DEADLINE_EXCEEDED (nothing came for a minute).
+    OUT_OF_RANGE (`offset` is beyond what is there: ask FindValues), RESOURCE_EXHAUSTED (no room), FAILED_PRECONDITION (a
+    value over the limit, or the store cannot be written), DEADLINE_EXCEEDED (nothing came for a minute).
     """
     AdoptValue: _grpc.UnaryUnaryMultiCallable[_values_pb2.AdoptValueRequest, _values_pb2.AdoptValueResponse]
     """Takes over a file that a client on the same host has written and synced itself, as `incoming/<file_name>` in the
@@ -83,8 +83,8 @@ class ValueServiceAsyncStub(ValueServiceStub):
 
     Refused: INVALID_ARGUMENT (the bytes are not those of the digest, fewer or more than the size; the store has the value,
     and it has another size; a chunk is too large),
-    OUT_OF_RANGE (`offset` is beyond what is there: ask FindValues), RESOURCE_EXHAUSTED (no room, or a value over the
-    limit), FAILED_PRECONDITION (the store cannot be written), DEADLINE_EXCEEDED (nothing came for a minute).
+    OUT_OF_RANGE (`offset` is beyond what is there: ask FindValues), RESOURCE_EXHAUSTED (no room), FAILED_PRECONDITION (a
+    value over the limit, or the store cannot be written), DEADLINE_EXCEEDED (nothing came for a minute).
     """
     AdoptValue: _aio.UnaryUnaryMultiCallable[_values_pb2.AdoptValueRequest, _values_pb2.AdoptValueResponse]  # type: ignore[assignment]
     """Takes over a file that a client on the same host has written and synced itself, as `incoming/<file_name>` in the
@@ -125,8 +125,8 @@ class ValueServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Refused: INVALID_ARGUMENT (the bytes are not those of the digest, fewer or more than the size; the store has the value,
         and it has another size; a chunk is too large),
-        OUT_OF_RANGE (`offset` is beyond what is there: ask FindValues), RESOURCE_EXHAUSTED (no room, or a value over the
-        limit), FAILED_PRECONDITION (the store cannot be written), DEADLINE_EXCEEDED (nothing came for a minute).
+        OUT_OF_RANGE (`offset` is beyond what is there: ask FindValues), RESOURCE_EXHAUSTED (no room), FAILED_PRECONDITION (a
+        value over the limit, or the store cannot be written), DEADLINE_EXCEEDED (nothing came for a minute).
         """
 
     @_abc_1.abstractmethod

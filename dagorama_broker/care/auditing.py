@@ -14,7 +14,7 @@ from dagorama_broker.storage.auditing import audit_uses, list_all_uses
 from dagorama_broker.storage.journal import Journal
 from dagorama_broker.storage.url import open_journal
 from dagorama_broker.values.directory import DirectoryStore
-from dagorama_broker.values.faults import UnknownValue
+from dagorama_broker.values.faults import StoreUnusable, UnknownValue
 from dagorama_broker.values.store import CHUNK_BYTES, ValueStore
 
 #: What is wrong with one value or use is told there.
@@ -102,5 +102,7 @@ def _problem_of(use: ValueUse, store: ValueStore, *, reads: bool) -> str:
         if reads and found.digest() != use.digest:
             return f"{name} has been changed in {store.location}: what is there has the digest {found.hexdigest()}"
         return ""
+    except StoreUnusable as error:  # a bad part of a disk says nothing of the others
+        return f"{name} cannot be read: {error}"
     finally:
         reading.close()

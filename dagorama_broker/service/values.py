@@ -19,7 +19,7 @@ from dagorama_broker.values.values import IDLE_S, Values
 CODES: dict[type[Exception], grpc.StatusCode] = {
     faults.UnknownValue: grpc.StatusCode.NOT_FOUND,
     faults.DamagedValue: grpc.StatusCode.DATA_LOSS,
-    faults.ValueTooLarge: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    faults.ValueTooLarge: grpc.StatusCode.FAILED_PRECONDITION,
     faults.BadUpload: grpc.StatusCode.INVALID_ARGUMENT,
     faults.BadOffset: grpc.StatusCode.OUT_OF_RANGE,
     faults.UploadIdle: grpc.StatusCode.DEADLINE_EXCEEDED,

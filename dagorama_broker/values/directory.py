@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Lock
 from typing import NoReturn
 
-from dagorama_broker.values.faults import BadOffset, BadUpload, StoreFull, StoreUnusable, UnknownValue
+from dagorama_broker.values.faults import BadOffset, BadUpload, StoreAway, StoreFull, StoreUnusable, UnknownValue
 from dagorama_broker.values.holding import hold, sync_folder
 from dagorama_broker.values.memory import check_complete, check_digest, check_room
 from dagorama_broker.values.store import CHUNK_BYTES, Place, Stored
@@ -59,7 +59,7 @@ class DirectoryStore:
             return self._prove()
         except OSError as error:
             self.close()
-            raise self._unusable(error) from error
+            raise self.unusable(error) from error
         except StoreUnusable:
             self.close()
             raise
@@ -149,12 +149,12 @@ class DirectoryStore:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise UnknownValue(digest=digest) from error
-            raise self._unusable(error) from error
+            raise self.unusable(error) from error
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             os.close(handle)
             raise UnknownValue(digest=digest)
-        return _Reading(handle, status.st_size)
+        return _Reading(self, handle, status.st_size)
 
     def delete(self, digest: bytes) -> int | None:
         """Remove a value, and its folders where they are empty then."""
@@ -248,7 +248,7 @@ class DirectoryStore:
             self.forget(digest, remove=error.errno in _NO_ROOM or error.errno == errno.EIO)
             if error.errno in _NO_ROOM:
                 self._refuse(digest, size, 0)
-            raise self._unusable(error) from error
+            raise self.unusable(error) from error
 
     def _check_room(self, digest: bytes, size: int, wanted: int) -> None:
         """Raise `StoreFull` where an upload would leave too little room on the disk."""
@@ -276,7 +276,8 @@ class DirectoryStore:
                 "Put it back where it was, or restore it from a backup, then start the broker again",
             )
 
-    def _unusable(self, error: OSError) -> StoreUnusable:
+    def unusable(self, error: OSError) -> StoreUnusable:
+        """Return the error of the store for one of the system."""
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return StoreUnusable(
                 self.location,
@@ -286,11 +287,13 @@ class DirectoryStore:
         return StoreUnusable(self.location, f"the system says: {error.strerror or error}")
 
     def _status(self, name: str) -> os.stat_result | None:
-        """Return the status of a plain file, None where there is none."""
+        """Return the status of a plain file, None where there is none. Raises `StoreAway` where that cannot be told."""
         try:
             status = os.stat(name, dir_fd=self._root, follow_symlinks=False)
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:  # to say that it is not there would fail nodes whose values are
+            raise StoreAway(location=self.location, problem=f"the system says: {error.strerror or error}") from error
         return status if stat.S_ISREG(status.st_mode) else None
 
     def _names(self, folder: str) -> Sequence[str]:
@@ -358,13 +361,17 @@ class _Writing:
 class _Reading:
     """A value that is being read."""
 
-    def __init__(self, handle: int, size: int) -> None:
+    def __init__(self, store: DirectoryStore, handle: int, size: int) -> None:
+        self._store = store
         self._handle = handle
         self.size = size
 
     def read(self, offset: int, size: int) -> bytes:
         """Return some of its bytes."""
-        return os.pread(self._handle, size, offset)
+        try:
+            return os.pread(self._handle, size, offset)
+        except OSError as error:
+            raise self._store.unusable(error) from error
 
     def close(self) -> None:
         """Let the file go."""

@@ -85,10 +85,23 @@ class RemoteValues:
 
     def put(self, contents: Sequence[Content]) -> Sequence[Reference]:
         """Store values; see `ValueStore`."""
-        description = self._description()
+        self._check_sizes(contents)
+        try:
+            return self._put_all(contents)
+        except BrokerRefused:
+            with self._lock:
+                self._described = None
+            self._check_sizes(contents)  # the broker may have been started anew, with another limit
+            raise
+
+    def _check_sizes(self, contents: Sequence[Content]) -> None:
+        """Raise `TooLarge` for a value that is over the broker's limit, and `NoStore`."""
+        bytes_max = self._description().value_bytes_max
         for content in contents:
-            if description.value_bytes_max and content.size > description.value_bytes_max:
-                raise TooLarge(content, description.value_bytes_max)
+            if bytes_max and content.size > bytes_max:
+                raise TooLarge(content, bytes_max)
+
+    def _put_all(self, contents: Sequence[Content]) -> Sequence[Reference]:
         references: list[Reference] = []
         while_others_come = _Owner()
         for content in contents:
@@ -226,11 +239,11 @@ class RemoteValues:
         return known_at is not None and known_at + self._sure_s() > monotonic()
 
     def _is_sure(self, reference: Reference) -> None:
-        now = monotonic()
+        self._sure.pop(reference.digest, None)
+        self._sure[reference.digest] = monotonic()
         if len(self._sure) > _SURE_MAX:
-            known = list(self._sure.items())  # at once: other threads add some
-            self._sure = {digest: at for digest, at in known if at + self._sure_s() > now}
-        self._sure[reference.digest] = now
+            for oldest in list(self._sure)[: _SURE_MAX // 10]:  # at once: other threads add some
+                self._sure.pop(oldest, None)
 
     def _sure_s(self) -> float:
         """Return for how long a value is surely there: a broker may have been told to keep them for less than it does

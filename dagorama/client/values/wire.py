@@ -143,7 +143,8 @@ class Wire:
                     raise lost(reference, what, call.details() or "") from None
                 if is_store_away(call):
                     store.pause(call, f"to give the value {reference}").run()
-                elif call.code() in LOST:
+                elif call.code() in LOST or call.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    # In the second case this process was stopped for a while, as with the lid of a laptop.
                     patience.pause(call, tried_at).run()
                 else:
                     raise refused(self._connection, call, f"to give the value {reference}") from None

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from dagorama.calls.hook_calls import HOOKS_MODULE
 from dagorama.calls.ids import new_id
+from dagorama.calls.large import asks_for
 from dagorama.errors import BrokerRefused, BrokerUnavailable, CodeMismatchException, DagoramaError, PayloadError
 from dagorama.logging import get_logger
 from dagorama.v1.work_pb2 import FunctionVersion, Hello, Lease, Refusal, WorkResponse
@@ -145,7 +146,8 @@ def _report_again(
     try:
         if put_again is None:
             raise PayloadError(what="the report", problem="the broker lacks values", way_out="Run the node again.")
-        put_again(digests)
+        with asks_for(held.node_id):
+            put_again(digests)
     except BrokerUnavailable as error:
         # The work is done, and nobody is to blame for that: the next broker is told of it, and asks for them again.
         get_logger().warning("the report of node %s waits for its values: %s", UUID(bytes=held.node_id), error)

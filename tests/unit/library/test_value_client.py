@@ -14,6 +14,7 @@ from random import Random
 from time import monotonic, sleep
 from types import SimpleNamespace
 
+import grpc
 import pytest
 
 from dagorama.calls.large import Content, NoStore, TooLarge
@@ -193,11 +194,12 @@ def test_an_upload_goes_on_where_it_broke(far: ValueServer, breaks_at: int) -> N
     assert far.received_bytes == len(VALUE)
 
 
+@pytest.mark.parametrize("breaks_with", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED])
 @pytest.mark.parametrize("breaks_at", [0, 2 * CHUNK_BYTES])
-def test_a_download_goes_on_where_it_broke(far: ValueServer, breaks_at: int) -> None:
-    """No byte is sent again that had arrived."""
+def test_a_download_goes_on_where_it_broke(far: ValueServer, breaks_at: int, breaks_with: grpc.StatusCode) -> None:
+    """No byte is sent again that had arrived; so it is where this process was stopped for long, and read none."""
     far.values[REFERENCE.digest] = VALUE
-    far.breaks_at = [breaks_at]
+    far.breaks_at, far.breaks_with = [breaks_at], breaks_with
     assert read(client(far)) == VALUE
     assert far.sent_bytes == len(VALUE)
 
@@ -249,6 +251,28 @@ def test_a_value_over_the_limit_is_not_sent(server: ValueServer) -> None:
         client(server).put([Content([VALUE])])
     assert refused.value.limit == len(VALUE) - 1
     assert server.asked == []
+
+
+def test_no_more_values_are_known_to_be_there_than_so_many(far: ValueServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest are asked for again."""
+    monkeypatch.setattr(stores, "_SURE_MAX", 10)
+    values, contents = client(far), [Content([bytes([number]) * 100]) for number in range(11)]
+    first, *others = [reference for content in contents for reference in values.put([content])]
+    asked = len(far.asked)
+    values.confirm(others, "a test")
+    assert far.asked[asked:] == []
+    values.confirm([first], "a test")
+    assert far.asked[asked:] == ["find"]
+
+
+def test_a_limit_that_has_changed_is_told(far: ValueServer) -> None:
+    """A broker that was started anew with a lower one refuses the value, and nobody waits for room."""
+    values = client(far)
+    values.put([Content([VALUE[:100]])])
+    far.value_max_bytes = len(VALUE) - 1
+    with pytest.raises(TooLarge) as refused:
+        values.put([Content([VALUE])])
+    assert (refused.value.limit, far.asked.count("put")) == (len(VALUE) - 1, 2)
 
 
 def test_a_value_that_was_put_anew_is_read_anew(far: ValueServer, cache: Path) -> None:

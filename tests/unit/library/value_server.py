@@ -35,6 +35,8 @@ class ValueServer(ValueServiceServicer):
         self.refuses_files = False
         #: An upload, or a download, breaks after so many bytes; each once.
         self.breaks_at: list[int] = []
+        #: How a download breaks.
+        self.breaks_with = grpc.StatusCode.UNAVAILABLE
         #: So often a value is found damaged when it is read, and put anew by somebody else.
         self.damaged = 0
         #: So often there is no room.
@@ -110,6 +112,8 @@ class ValueServer(ValueServiceServicer):
             self.full -= 1
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the disk is full: make room")
         header = next(requests).header
+        if header.size > (self.value_max_bytes or header.size):
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the value is over the limit")
         come = self.parts.get(header.digest, b"")[: header.offset]
         breaks_at = self.breaks_at.pop(0) if self.breaks_at else None
         for request in requests:
@@ -149,7 +153,7 @@ class ValueServer(ValueServiceServicer):
         breaks_at = self.breaks_at.pop(0) if self.breaks_at else None
         for first in range(request.offset, len(value), CHUNK_BYTES):
             if breaks_at is not None and first >= breaks_at:
-                context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+                context.abort(self.breaks_with, "gone")
             chunk = value[first : first + CHUNK_BYTES]
             self.sent_bytes += len(chunk)
             yield v.GetValueResponse(size=len(value) if first == request.offset else 0, chunk=chunk)

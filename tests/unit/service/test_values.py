@@ -174,7 +174,7 @@ async def test_uploads_that_lie_are_refused() -> None:
         with refused(bad, "other than the first, has no chunk"):
             header = values_pb2.PutValueHeader(digest=DIGEST, size=size)
             await served.upload([values_pb2.PutValueRequest(header=header)] * 2)
-        with refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "Raise DAGORAMA_VALUE_MAX"):
+        with refused(grpc.StatusCode.FAILED_PRECONDITION, "Raise DAGORAMA_VALUE_MAX"):
             await served.send(values_pb2.PutValueHeader(digest=DIGEST, size=10 * size + 1), [])
         with refused(bad, "10001 values are asked for; the limit is 10000"):
             await served.missing(*[DIGEST] * 10_001)

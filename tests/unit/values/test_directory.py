@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dagorama_broker.values.directory import DirectoryStore
-from dagorama_broker.values.faults import BadUpload, StoreFull, StoreUnusable, UnknownValue, ValuesError
+from dagorama_broker.values.faults import BadUpload, StoreAway, StoreFull, StoreUnusable, UnknownValue, ValuesError
 from dagorama_broker.values.store import Place
 
 OWNER, OTHER = b"o" * 16, b"p" * 16
@@ -71,6 +71,33 @@ def test_values_are_there_after_a_restart(store: DirectoryStore, folder: Path) -
     again, _ = reopened(folder, is_used=True)
     assert again.find([DIGEST], 0.0, 0.0) == {DIGEST: len(VALUE)}
     again.close()
+
+
+def test_a_disk_that_cannot_tell_is_away(store: DirectoryStore, folder: Path) -> None:
+    """A value that it has is not said to be missing: whoever needs it waits."""
+    put(store)
+    shard = folder / DIGEST.hex()[:2]
+    shard.rename(folder / "aside")
+    assert store.find([DIGEST], 0.0, 0.0) == {}
+    shard.symlink_to(shard)
+    with pytest.raises(StoreAway, match=f"{folder} cannot be used now: the system says: "):
+        store.find([DIGEST], 0.0, 0.0)
+
+
+def test_a_value_that_cannot_be_read_names_the_place(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's own error says neither which store nor what to do."""
+    put(store)
+    reading = store.read(DIGEST)
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", fail)
+        with pytest.raises(StoreUnusable, match=r"broker\.values: the system says: Input/output error\. Mend that"):
+            reading.read(0, 10)
+    assert reading.read(0, 10) == VALUE[:10]
+    reading.close()
 
 
 def test_empty_folders_go_with_the_last_value(store: DirectoryStore, folder: Path) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from dagorama.calls.large import NoStore
+from dagorama.calls.large import NoStore, asking
 from dagorama.code.policy import CodeMismatch
 from dagorama.errors import BrokerRefused, BrokerUnavailable, CodeMismatchException, PayloadError, UnknownFunction
 from dagorama.v1.graph_pb2 import FunctionSpec, Values
@@ -200,13 +200,21 @@ def test_each_part_of_a_response_is_told() -> None:
 def test_a_report_without_its_values_is_sent_again() -> None:
     """Once they are stored anew; the kernel is not told meanwhile that the broker has it."""
     stored: list[bytes] = []
-    it = Bench(put_again=stored.extend)
+
+    def put_again(digests: Sequence[bytes]) -> None:
+        stored.extend((asking.node_id, *digests))  # so `why` tells that the node waits where the store is full
+
+    it = Bench(put_again=put_again)
     it.noted.nodes = [held(1), held(2)]
     report = it.noted.nodes[0].report = Report(5, b"a payload")
     refusals = [Refusal(node_id=b"\1" * 16, presented=1, reason="it lacks values", missing=[b"d" * 32])]
     assert it.receive(acknowledged=2, refusals=refusals) == [m.Acknowledged([it.noted.nodes[1]])]
     assert it.noted.sent.get(timeout=60) == [it.noted.nodes[0]]
-    assert (stored, it.noted.nodes[0].report, it.noted.told) == ([b"d" * 32], report, [])
+    assert (stored, it.noted.nodes[0].report, it.noted.told) == (
+        [b"\1" * 16, b"d" * 32],
+        report,
+        [],
+    )
 
 
 @pytest.mark.parametrize(
