@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import click
 
 from dagorama.cli.failure import Refused
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import Form, print_table
 from dagorama.logging import printable
-from dagorama.workflows.services.records import deploying
+from dagorama.workflows.services.records import Service, deploying
 from dagorama.workflows.services.records import services as deployed
 
 
@@ -26,12 +28,31 @@ def services(ctx: click.Context) -> None:
 
 @services.command(context_settings=HELP)
 @click.argument("service", metavar="ID")
+def logs(service: str) -> None:
+    """Print the last output of the service with this ID or name.
+
+    Exit status: 0 done, 4 there is no such service, or there are several of the name.
+    """
+    folder = _one(service).folder
+    for name, is_error in (("out", False), ("err", True)):
+        with suppress(FileNotFoundError):
+            text = (folder / name).read_bytes().decode(errors="backslashreplace")
+            click.echo(printable(text), nl=False, err=is_error)
+
+
+@services.command(context_settings=HELP)
+@click.argument("service", metavar="ID")
 def stop(service: str) -> None:
     """Stop the service with this ID, or the only one of this name. Exit status: 0 done, 4 there is no such service."""
     with deploying():
-        found = [one for one in deployed() if service == one.id] or [one for one in deployed() if service == one.name]
-        if len(found) > 1:
-            raise Refused(f"there are several services {service!r}: {', '.join(one.id for one in found)}")
-        if not found:
-            raise Refused(f"there is no service {service!r} on this machine")
-        found[0].stop()
+        _one(service).stop()
+
+
+def _one(service: str) -> Service:
+    """Return the service of an id, or of a name; `Refused` for none, and for several."""
+    found = [one for one in deployed() if service == one.id] or [one for one in deployed() if service == one.name]
+    if len(found) > 1:
+        raise Refused(f"there are several services {service!r}: {', '.join(one.id for one in found)}")
+    if not found:
+        raise Refused(f"there is no service {service!r} on this machine")
+    return found[0]

@@ -15,6 +15,7 @@ import pytest
 from dagorama.workflows.executors.container.executor import ContainerExecutor
 from dagorama.workflows.executors.finding import executor_names
 from dagorama.workflows.executors.port import Executor, Handle, JobState
+from dagorama.workflows.executors.process.commands import words_of
 from dagorama.workflows.executors.process.executor import ProcessExecutor
 from dagorama.workflows.model import Mount
 from dagorama.workflows.problems import TaskFailed
@@ -370,15 +371,54 @@ def test_settings_of_the_worker_are_no_business_of_jobs(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("script", "text", "out"),
-    [("x.py", "import sys; print(sys.argv[1])", "a b\n"), ("x.sh", 'echo "${BASH_VERSION:+bash} $1"', "bash a b\n")],
+    ("script", "may_run", "text", "out"),
+    [
+        ("x.py", False, "import sys; print(sys.argv[1])", "a b\n"),
+        ("x.sh", False, 'echo "${BASH_VERSION:+bash} $1"', "bash a b\n"),
+        ("./x.py", True, "import sys; print(sys.argv[1])", "a b\n"),
+        ("./x.py", True, '#!/bin/sh\necho "itself $1"', "itself a b\n"),
+        ("./x", True, 'echo "sh $1"', "sh a b\n"),
+    ],
 )
-def test_a_script_runs_by_its_interpreter(script: str, text: str, out: str) -> None:
-    """A bare `x.py` or `x.sh` need not be a program."""
+def test_a_script_runs_by_its_interpreter(script: str, may_run: bool, text: str, out: str) -> None:
+    """A bare `x.py` or `x.sh` need not be a program, and one that is marked as such may lack a first line for it."""
     Path(script).write_text(text)
+    Path(script).chmod(0o755 if may_run else 0o644)
     told = Told()
     assert told.follow(ProcessExecutor(), job((script, "a b"))).state is JobState.SUCCEEDED
     assert told.text[1] == out
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("missing", "missing: there is no such program"),
+        ("here", "here: there is no such program; the file in this folder is ./here"),
+        ("./here", "./here: the program that its first line names is not there"),
+        ("./missing.sh", "./missing.sh: No such file"),
+    ],
+)
+def test_what_cannot_be_run_says_why(program: str, told: str) -> None:
+    """A program that is not there is told apart from one whose interpreter is not, as with the line ends of Windows."""
+    Path("here").write_bytes(b"#!/bin/sh\r\necho\r\n")
+    Path("here").chmod(0o755)
+    output = Told()
+    status = output.follow(ProcessExecutor(), job((program,)))
+    assert (status.state, status.problem) == (JobState.FAILED, "ended with exit status 127")
+    assert told in output.text[2]
+
+
+def test_this_python_stands_in_for_one_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command may begin with `python` also where that is on no path, and what it prints comes at once."""
+    Path("bin").mkdir()
+    monkeypatch.setenv("PATH", os.path.abspath("bin"))
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    told = Told()
+    text = "import os, sys; print(sys.executable); os._exit(0)"
+    assert told.follow(ProcessExecutor(), job(("python", "-c", text))).state is JobState.SUCCEEDED
+    assert told.text[1] == f"{sys.executable}\n"
+    os.symlink(sys.executable, "bin/python")
+    assert words_of(("python", "x.py"), ".") == ["python", "x.py"]
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from dagorama.workflows.executors.port import Job, JobLogs
 from dagorama.workflows.executors.process.commands import environment_of, words_of
 from dagorama.workflows.executors.process.launching import (
     checked_limits,
+    ends_in,
     grace_s,
     launch,
     reap_later,
@@ -33,6 +34,8 @@ from dagorama.workflows.services.records import Service, deploying, services
 HEALTH_S = 60.0
 #: How the task ends whose service has not answered by then.
 REPLACED = "was replaced by another deployment, or stopped, before it answered"
+#: A service that has ended so often before its first answer has failed. Once may be the port, which is free too late.
+ENDS_MAX = 3
 _LOOK_S, _ANSWER_S = 0.1, 5.0
 
 
@@ -47,8 +50,9 @@ class Plan:
     description: str
     argv: tuple[str, ...]
     directory: str
-    #: The path that is asked for.
+    #: The path that is asked for, and the HTTP statuses below which it answers well.
     health: str
+    well_below: int
     resource_limits: tuple[tuple[str, int], ...] = ()
     #: Says what is wrong with its files, as far as that is known before it starts.
     problem: Callable[[], str] = str
@@ -176,28 +180,39 @@ def _await_answer(service: Service, plan: Plan, here: TaskRun) -> None:
     give_up_at = monotonic() + seconds_of("DAGORAMA_HEALTH_S", HEALTH_S)
     with _logs(service) as logs:
         while True:
-            answers = _answers(service.port, plan.health)
+            status = _status(service.port, plan.health)
             _tell(logs)
-            if answers and service.is_current:
+            if 0 < status < plan.well_below and service.is_current:
                 return
             node.raise_if_cancelled()
             if not service.is_current:
                 raise TaskFailed(task_id=here.task.id, problem=REPLACED)
             if not service.runs:
                 raise TaskFailed(task_id=here.task.id, problem=status_in(service.folder).problem)
+            ends, how = ends_in(service.folder)
+            if ends >= ENDS_MAX:
+                raise TaskFailed(task_id=here.task.id, problem=f"{how} each time, before it answered")
             if monotonic() >= give_up_at:
-                raise TaskFailed(task_id=here.task.id, problem=f"did not answer at {service.url[:-1]}{plan.health}")
+                raise TaskFailed(task_id=here.task.id, problem=_no_answer(service, plan, status))
             sleep(_LOOK_S)
 
 
-def _answers(port: int, path: str) -> bool:
-    """Return whether a server answers well, if only by saying where else to look."""
+def _no_answer(service: Service, plan: Plan, status: int) -> str:
+    """Say that a service has not answered well in time."""
+    waited_s = seconds_of("DAGORAMA_HEALTH_S", HEALTH_S)
+    last = f", but with status {status}" if status else ""
+    where = f"{service.url[:-1]}{plan.health}"
+    return f"did not answer at {where} within {waited_s:g} s{last}; DAGORAMA_HEALTH_S sets another time"
+
+
+def _status(port: int, path: str) -> int:
+    """Return the HTTP status that a server answers with; 0 for none."""
     connection = HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status < 400
+        return connection.getresponse().status
     except (OSError, HTTPException):
-        return False
+        return 0
     finally:
         connection.close()
 

@@ -6,18 +6,28 @@ function and answers `{"result": ...}`. It listens on the loopback address alone
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+import inspect
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import date, time
+from decimal import Decimal
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
+from uuid import UUID
 
-#: A larger request is refused.
-REQUEST_BYTES_MAX = 16 * 2**20
+#: A larger request is refused. So much more of it is read all the same, as many clients send all before they listen.
+REQUEST_BYTES_MAX, DROPPED_BYTES_MAX = 16 * 2**20, 64 * 2**20
+#: A client that sends nothing, or takes nothing, for so long is left.
+CLIENT_S = 60.0
+_READ_BYTES = 2**20
 
 
 class Refused(Exception):
@@ -37,7 +47,8 @@ def load(file: str, name: str) -> Callable[..., object]:
         raise SystemExit(f"there is no Python file {file!r} in {os.getcwd()}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
-    sys.path.insert(0, str(path.parent.resolve()))
+    # Not before: this program needs modules whose names files there may have, too.
+    sys.path[:0] = [str(path.parent.resolve()), os.getcwd()]
     spec.loader.exec_module(module)
     function = getattr(module, name, None)
     if not callable(function):
@@ -53,23 +64,21 @@ def handler_of(function: Callable[..., object]) -> type[BaseHTTPRequestHandler]:
         """Answers with what the function returns."""
 
         protocol_version = "HTTP/1.1"
+        timeout = CLIENT_S
 
         def do_GET(self) -> None:
             """Say that it is there."""
             if self.path == "/health":
-                self._answer(HTTPStatus.OK, {"status": "ok"})
+                self._answer(HTTPStatus.OK, b'{"status": "ok"}')
             else:
-                self._answer(HTTPStatus.NOT_FOUND, {"error": "GET /health, or POST / with JSON"})
+                self._answer(HTTPStatus.NOT_FOUND, _error("GET /health, or POST / with JSON"))
 
         def do_POST(self) -> None:
             """Call the function."""
             try:
-                args, kwargs = arguments_in(self._body())
-                self._answer(HTTPStatus.OK, {"result": function(*args, **kwargs)})
+                self._answer(HTTPStatus.OK, answer_of(function, self._body()))
             except Refused as error:
-                self._answer(error.status, {"error": str(error)})
-            except Exception as error:
-                self._answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": f"{type(error).__name__}: {error}"})
+                self._answer(error.status, _error(str(error)))
 
         def _body(self) -> bytes:
             self.close_connection = True  # until it has been read
@@ -77,24 +86,85 @@ def handler_of(function: Callable[..., object]) -> type[BaseHTTPRequestHandler]:
             if self.headers.get_content_type() != "application/json":
                 raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the type of a request is application/json")
             length = self.headers.get("Content-Length", "")
-            if not (length.isascii() and length.isdigit() and int(length) <= REQUEST_BYTES_MAX):
-                message = f"a request has a Content-Length of at most {REQUEST_BYTES_MAX} bytes"
+            if not (length.isascii() and length.isdigit()):
+                raise Refused(HTTPStatus.LENGTH_REQUIRED, "a request has a Content-Length")
+            if int(length) > REQUEST_BYTES_MAX:
+                self._drop(min(int(length), DROPPED_BYTES_MAX))
+                message = f"a request has at most {REQUEST_BYTES_MAX} bytes"
                 raise Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, message)
-            body = self.rfile.read(int(length))
+            try:
+                body = self.rfile.read(int(length))
+            except TimeoutError:
+                raise Refused(HTTPStatus.REQUEST_TIMEOUT, f"nothing came for {CLIENT_S:g} s") from None
             self.close_connection = False
             return body
 
-        def _answer(self, status: HTTPStatus, value: object) -> None:
-            body = json.dumps(value, default=str).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            if self.close_connection:
-                self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(body)
+        def _drop(self, count: int) -> None:
+            """Read so many bytes and no more, as far as they come."""
+            with suppress(TimeoutError):
+                while count > 0 and (data := self.rfile.read(min(count, _READ_BYTES))):
+                    count -= len(data)
+
+        def _answer(self, status: HTTPStatus, body: bytes) -> None:
+            try:
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                if self.close_connection:
+                    self.send_header("Connection", "close")
+                self.end_headers()
+                self.wfile.write(body)
+            except (TimeoutError, ConnectionError) as error:
+                self.close_connection = True
+                self.log_error("the client is gone: %s", error)
 
     return Handler
+
+
+def answer_of(function: Callable[..., object], request: bytes) -> bytes:
+    """Call a function with the arguments of a request, and return what is answered; `Refused` where it has no value."""
+    args, kwargs = arguments_in(request)
+    _check_arguments(function, args, kwargs)
+    try:
+        value = function(*args, **kwargs)
+        if inspect.iscoroutine(value):
+            value = asyncio.run(value)
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, f"{type(error).__name__}: {error}") from None
+    try:
+        return json.dumps({"result": value}, default=_plain, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        message = f"there is no JSON for what the function returns: {error}"
+        raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, message) from None
+
+
+def _check_arguments(function: Callable[..., object], args: list[Any], kwargs: dict[str, Any]) -> None:
+    """Raise `Refused` for arguments that a function does not take."""
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # as some written in C have none
+        return
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        message = f"{error}: the function is called with {signature}"
+        raise Refused(HTTPStatus.BAD_REQUEST, message) from None
+
+
+def _plain(value: object) -> object:
+    """Return a value that JSON has for another: lists and numbers for those of NumPy and the like."""
+    if callable(as_lists := getattr(value, "tolist", None)):
+        return as_lists()
+    if isinstance(value, (date, time, Decimal, UUID, PurePath)):
+        return str(value)
+    if isinstance(value, (set, frozenset)):
+        return list(value)
+    raise TypeError(f"{type(value).__qualname__} is no type of JSON")
+
+
+def _error(message: str) -> bytes:
+    return json.dumps({"error": message}).encode()
 
 
 def arguments_in(body: bytes) -> tuple[list[Any], dict[str, Any]]:
@@ -111,10 +181,16 @@ def arguments_in(body: bytes) -> tuple[list[Any], dict[str, Any]]:
     raise Refused(HTTPStatus.BAD_REQUEST, 'a request is {"data": {...}} with arguments by name, or {"data": [...]}')
 
 
+class ModelServer(ThreadingHTTPServer):
+    """Serves many clients at once."""
+
+    request_queue_size = 128
+
+
 def main() -> None:
     """Serve the function that the arguments name."""
     file, name = sys.argv[1:]
-    server = ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), handler_of(load(file, name)))
+    server = ModelServer(("127.0.0.1", int(os.environ["PORT"])), handler_of(load(file, name)))
     server.serve_forever()
 
 

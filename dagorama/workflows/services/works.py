@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import ClassVar
 
 from dagorama.workflows.model import TaskRun
@@ -32,18 +33,25 @@ class ModelService:
     #: The service of this name is replaced.
     deploy_by_name: bool = False
 
+    @property
+    def replaces(self) -> str:
+        """Return the name or id by which another is replaced; empty where each deployment is a further one."""
+        return self.model_id or (self.name if self.deploy_by_name else "")
+
     def run(self, here: TaskRun) -> dict[str, str]:
         """Deploy it, and return its id, name and address once its health check passes."""
         module = "dagorama.workflows.services.model_server"
         directory = os.path.join(os.getcwd(), here.info.directory)
         plan = Plan(
             kind=self.kind,
-            id=self.model_id or ("" if self.deploy_by_name else f"{self.name}-{here.key[:8]}"),
+            # All attempts of a task have the same id, and no other: a key begins with its time.
+            id=self.model_id or ("" if self.replaces else f"{self.name}-{sha256(here.key.encode()).hexdigest()[:8]}"),
             name=self.name,
             description=self.description,
-            argv=(sys.executable, "-m", module, self.file, self.function),
+            argv=(sys.executable, "-P", "-m", module, self.file, self.function),
             directory=directory,
             health="/health",
+            well_below=300,
             problem=lambda: problem_of_function(os.path.join(directory, self.file), self.function),
         )
         with kept_port() as port:
@@ -64,6 +72,11 @@ class AppService:
     #: As those of a command.
     resource_limits: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def replaces(self) -> str:
+        """Return the name by which another is replaced."""
+        return self.name
+
     def run(self, here: TaskRun) -> dict[str, str]:
         """Stop the app of this name, deploy it anew, and return its name and address once it answers."""
         setting = os.environ.get("PORT") or str(APP_PORT)
@@ -76,6 +89,7 @@ class AppService:
             argv=self.argv or APP_COMMAND,
             directory=os.path.join(os.getcwd(), here.info.directory),
             health="/",
+            well_below=500,  # that it asks who is there, or has no such page, is an answer
             resource_limits=self.resource_limits,
         )
         return deploy(plan, here, int(setting))

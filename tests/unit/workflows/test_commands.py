@@ -115,12 +115,19 @@ def test_a_cron_string_is_explained() -> None:
     assert command("cron", "explain", "* *").exit_code == 2
 
 
+def service(service_id: str, name: str) -> Service:
+    """Write down a service that does not run."""
+    made = Service(
+        kind="model", id=service_id, name=name, description="", port=1, run_id="r", task_id="t", deployment="d"
+    )
+    made.write()
+    return made
+
+
 def test_services_are_listed_and_stopped() -> None:
     """By id, or by a name that only one of them has; one whose keeper was killed is listed as such."""
     for service_id, name in (("a-1", "a"), ("a-2", "a"), ("b", "c")):
-        Service(
-            kind="model", id=service_id, name=name, description="", port=1, run_id="r", task_id="t", deployment="d"
-        ).write()
+        service(service_id, name)
     listed = command("services").stdout.splitlines()
     assert [line.split()[0] for line in listed[1:]] == ["a-1", "a-2", "b"]
     assert all(line.endswith("was killed") for line in listed[1:])
@@ -129,3 +136,14 @@ def test_services_are_listed_and_stopped() -> None:
     assert command("services", "stop", "a-1").exit_code == 0
     assert command("services", "stop", "a-1").exit_code == 4
     assert len(command("services").stdout.splitlines()) == 2
+
+
+def test_the_output_of_a_service_is_printed() -> None:
+    """Both streams, without what a terminal would heed; one that has printed nothing yet is a service, too."""
+    folder = service("a-1", "a").folder
+    assert command("services", "logs", "a").output == ""
+    (folder / "out").write_bytes(b"one\x1b[31m\n")
+    (folder / "err").write_bytes(b"two \xff\n")
+    done = command("services", "logs", "a-1")
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "one\\x1b[31m\n", "two \\xff\n")
+    assert command("services", "logs", "b").exit_code == 4

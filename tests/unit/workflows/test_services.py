@@ -61,8 +61,9 @@ def test_a_model_replaces_the_one_of_its_name() -> None:
     told = deploy(by_name)
     assert (told["id"], asked(told["url"], [1])) == ("m", 2)
     assert [service.id for service in services()] == ["m"]
-    deploy(ModelService(name="m", file="m.py", function="f"))
-    assert len(services()) == 2
+    for count in (2, 3):
+        deploy(ModelService(name="m", file="m.py", function="f"))
+        assert len(services()) == count
     with pytest.raises(NodeFailed, match="several models of the name 'm'"):
         deploy(by_name)
     assert all(service.runs for service in services())
@@ -103,21 +104,46 @@ def test_a_service_that_never_answers_fails_and_is_stopped(monkeypatch: pytest.M
     assert services() == []
 
 
+def test_a_service_that_ends_before_it_answers_fails_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits until it should have answered, and how it ended is told; nothing of it is left."""
+    monkeypatch.setattr(deploying, "ENDS_MAX", 2)
+    Path("raises.py").write_text("def f(): ...\nraise OSError('no weights')\n")
+    with pytest.raises(NodeFailed, match="ended with exit status 1 each time, before it answered"):
+        deploy(ModelService(name="m", file="raises.py", function="f"))
+    assert services() == []
+
+
+@pytest.mark.parametrize(("status", "is_there"), [(401, True), (404, True), (503, False)])
+def test_an_app_answers_also_where_it_refuses(status: int, is_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that wants a password, or has no page at its root, is there; of one that is broken the status is told."""
+    monkeypatch.setattr(deploying, "_status", lambda *_: status)
+    monkeypatch.setenv("DAGORAMA_HEALTH_S", "0.1")
+    with reserved() as port:
+        monkeypatch.setenv("PORT", str(port))
+        app = AppService(name="a", argv=("sleep", "600"))
+        if is_there:
+            assert deploy(app)["id"] == "a"
+        else:
+            told = rf"did not answer at http://127.0.0.1:{port}/ within 0.1 s, but with status 503; DAGORAMA_HEALTH_S"
+            with pytest.raises(NodeFailed, match=told):
+                deploy(app)
+
+
 def test_a_deployment_that_another_overtakes_leaves_that_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """It fails, says why, and does not stop what is in its place."""
     monkeypatch.setenv("PORT", str(kept_port()))
     placed: list[Service] = []
 
-    def overtake(*_: object) -> bool:
+    def overtake(*_: object) -> int:
         """Deploy another in its place, of which it hears no answer."""
         if not placed:
             (first,) = services()
             first.stop()
             placed.append(replace(first, deployment="another"))
             placed[0].write()
-        return True
+        return 200
 
-    monkeypatch.setattr(deploying, "_answers", overtake)
+    monkeypatch.setattr(deploying, "_status", overtake)
     with pytest.raises(NodeFailed, match="was replaced by another deployment"):
         deploy(AppService(name="a", argv=("sleep", "600")))
     assert services() == placed

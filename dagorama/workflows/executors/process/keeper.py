@@ -10,6 +10,7 @@ The worker that follows the job holds a lock on a file. When nobody has held it 
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -58,6 +59,7 @@ class Keeper:
         self.kill_at = 0.0
         self.restart_s = RESTART_S
         self.restart_at = 0.0
+        self.ends = 0  #: so often a program that is to go on has ended
         self.started_at = self.began_at
         self.dropped_bytes = {"out": 0, "err": 0}
         self.alone_since: float | None = None
@@ -127,6 +129,8 @@ class Keeper:
                 self.restart_s = RESTART_S
             self.restart_at = now + self.restart_s
             self.restart_s = min(2 * self.restart_s, RESTART_MAX_S)
+            self.ends += 1
+            self.tell("ends.json", {"count": self.ends, **self.outcome()})
             self.signal_all(signal.SIGKILL)  # what it has left behind may hold its port
         elif now >= self.restart_at:
             self.restart_at, self.started_at, self.status = 0.0, now, None
@@ -163,9 +167,14 @@ class Keeper:
             self.fail(f"{self.job['directory']}: {getattr(error, 'strerror', None) or error}", NOT_RUNNABLE)
         program = argv[0]
         try:
-            os.execvpe(program, argv, self.job["env"])
+            try:
+                os.execvpe(program, argv, self.job["env"])
+            except OSError as error:
+                if error.errno != errno.ENOEXEC or "/" not in program:
+                    raise
+                os.execve("/bin/sh", ["sh", *argv], self.job["env"])  # as execvp(3) does
         except FileNotFoundError:
-            self.fail(f"{program}: there is no such program", NOT_FOUND)
+            self.fail(f"{program}: {why_not_found(program)}", NOT_FOUND)
         except BaseException as error:
             self.fail(f"{program}: {getattr(error, 'strerror', None) or error}", NOT_RUNNABLE)
 
@@ -243,15 +252,19 @@ class Keeper:
             with suppress(OSError):
                 os.killpg(self.pid, number)
 
+    def tell(self, name: str, told: dict[str, object]) -> None:
+        """Write a file for the worker that follows, so that it is there as a whole or not at all."""
+        partial = self.path("end.partial")
+        with open(partial, "w", encoding="utf-8") as file:
+            json.dump(told, file)
+        os.replace(partial, self.path(name))
+
     def end(self, told: dict[str, object]) -> None:
         """Write how the job ended; where nobody is left to read it, remove the job, and the lock last of all.
 
         A worker that waits for the lock begins anew as soon as its file is gone. `Service.stop` removes a service.
         """
-        partial = self.path("end.partial")
-        with open(partial, "w", encoding="utf-8") as file:
-            json.dump(told, file)
-        os.replace(partial, self.path("end.json"))
+        self.tell("end.json", told)
         if self.reason == "cancelled" and not self.job.get("restart"):
             self.lock = self.follower_lock()  # the worker may have been killed meanwhile
         if self.lock is not None:
@@ -259,6 +272,15 @@ class Keeper:
                 os.unlink(self.path(name))
             with suppress(OSError):  # the next one has begun
                 os.rmdir(self.directory)
+
+
+def why_not_found(program: str) -> str:
+    """Say why there is no program of a name, as far as the folder that it was to begin in tells."""
+    if not os.path.exists(program):
+        return "there is no such program"
+    if "/" in program:
+        return "the program that its first line names is not there"
+    return f"there is no such program; the file in this folder is ./{program}"
 
 
 def descendants(pid: int) -> Sequence[int]:

@@ -78,6 +78,15 @@ def status_in(folder: Path) -> JobStatus:
     return JobStatus(state=JobState.FAILED, problem=end.get("problem") or _how_it_ended(status))
 
 
+def ends_in(folder: Path) -> tuple[int, str]:
+    """Return how often a program that is to go on has ended, and how it did the last time."""
+    try:
+        told = json.loads((folder / "ends.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return 0, ""
+    return told["count"], _how_it_ended(told["status"])
+
+
 def _how_it_ended(status: int) -> str:
     """Return the end of a program for people, by its exit status, negative for a signal."""
     if status >= 0:

@@ -24,6 +24,11 @@ def jobs_folder() -> Path:
     return folder.resolve()
 
 
+def jobs_of(key: str) -> list[Path]:
+    """Return the folders of the jobs that a task of this key has on this machine; there are none once they ended."""
+    return list(jobs_folder().glob(f"{key}-*"))
+
+
 def lock_now(path: Path) -> int | None:
     """Take the lock of a file, which is made; return its descriptor, or None where somebody has it (flock(2)).
 
