@@ -19,16 +19,16 @@ def cron() -> None:
 
 
 @cron.command(context_settings=HELP)
-@click.argument("text", metavar="STRING")
+@click.argument("words", metavar="STRING", nargs=-1, required=True)
 @click.option("--count", type=click.IntRange(0, 1000), default=5, show_default=True, help="So many times are listed.")
-def explain(text: str, count: int) -> None:
+def explain(words: tuple[str, ...], count: int) -> None:
     """Say in words when a cron STRING comes, and list its next times by this machine's clock.
 
     STRING has 5 fields, as in a crontab, or 6 or 7, as those of Quartz, with seconds first; or it is a name such as
     @daily. Exit status: 0 done, 2 it is no such string.
     """
     try:
-        found = parse_cron(text)
+        found = parse_cron(" ".join(words))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(in_words(found))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from dagorama.workflows.model import Loaded, Task, Workflow
 from dagorama.workflows.problems import TOLD_MAX, Place, Problem, WorkflowError, in_order, quoted
 
 #: The longest id of a task: that of a label.
 ID_CHARS_MAX = 200
+#: No file needs these: texts write them as escapes, such as \\e.
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff]")
 #: So many tasks may be in a workflow.
 TASKS_MAX = 100_000
 #: So many tasks of a cycle are named.
@@ -24,11 +28,19 @@ def checked(
     Raises `WorkflowError` with all that is wrong with it, and the front end's `problems`, where it can't run. With
     `strict` a warning is wrong, too.
     """
-    found = in_order([*problems, *check_workflow(workflow)])
+    found = in_order(dict.fromkeys([*problems, *check_workflow(workflow)]))  # what tasks share is told once
     if any(strict or not problem.is_warning for problem in found):
         raise WorkflowError([replace(problem, is_warning=False) for problem in found] if strict else found)
-    told = [replace(notice, is_notice=True) for notice in notices]
+    told = dict.fromkeys(replace(notice, is_notice=True) for notice in notices)
     return Loaded(workflow=workflow, warnings=found, notices=in_order(told))
+
+
+def check_characters(text: str, file: str) -> Iterator[Problem]:
+    """Yield a problem for each control character in the text of a file, as far as they are told."""
+    for found in islice(_CONTROL.finditer(text), TOLD_MAX):
+        place = Place(file=file, line=text.count("\n", 0, found.start()) + 1)
+        message = f"the control character {quoted(found[0])} stands in the file"
+        yield Problem(place=place, message=message, way_out="leave it out")
 
 
 def check_workflow(workflow: Workflow) -> list[Problem]:
@@ -40,40 +52,44 @@ def check_workflow(workflow: Workflow) -> list[Problem]:
         message = f"it has {len(workflow.tasks)} tasks, and may have {TASKS_MAX}"
         return [Problem(place=file, message=message, way_out="make several workflows of it")]
     problems = [*_ids(workflow.tasks), *_numbers(workflow), *_edges(workflow.tasks)]
-    cycle = find_cycle({task.id: task.depends for task in workflow.tasks})
-    if len(cycle) > 1:
-        named = [*cycle[:_NAMED_MAX], *(["..."] if len(cycle) > _NAMED_MAX else []), cycle[0]]
-        message = f"tasks wait for each other: {' -> '.join(name if name == '...' else quoted(name) for name in named)}"
+    for cycle in find_cycles({task.id: task.depends for task in workflow.tasks}):
+        named = [*map(quoted, cycle[:_NAMED_MAX]), *(["..."] if len(cycle) > _NAMED_MAX else []), quoted(cycle[0])]
+        message = f"tasks wait for each other: {' -> '.join(named)}"
         place = workflow.task(cycle[0]).place
         problems.append(Problem(place=place, message=message, way_out="take one of these dependencies out"))
     return problems
 
 
-def find_cycle(depends: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the ids along one cycle, each depending on the next, and the last on the first; empty for none.
+def find_cycles(depends: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
+    """Yield the ids along cycles, each depending on the next, and the last on the first.
 
-    Edges to ids that there are not, and of an id to itself, are passed over. It goes depth first, without recursion.
+    No id is in two of them, and none is left without one among all that wait for each other. Edges to ids that there
+    are not, and of an id to itself, are passed over. It goes depth first, without recursion.
     """
     done: set[str] = set()
     for start in depends:
         path: list[str] = []
-        on_path: set[str] = set()
+        places: dict[str, int] = {}
+        #: For each id on the path: the place from which on none, up to itself, is in a cycle that was told.
+        untold: list[int] = []
         steps: list[Iterator[str]] = [iter([start])]
         while steps:
             following = next(steps[-1], None)
             if following is None:
                 steps.pop()
                 if path:
-                    on_path.discard(path[-1])
-                    done.add(path.pop())
-            elif following in on_path:
-                if following != path[-1]:
-                    return path[path.index(following) :]
+                    untold.pop()
+                    done.add(path[-1])
+                    del places[path.pop()]
+            elif (first := places.get(following)) is not None:
+                if untold[-1] <= first < len(path) - 1:
+                    yield path[first:]
+                    untold[first:] = range(first + 1, len(path) + 1)
             elif following not in done and following in depends:
+                untold.append(untold[-1] if untold else 0)
+                places[following] = len(path)
                 path.append(following)
-                on_path.add(following)
                 steps.append(iter(depends[following]))
-    return []
 
 
 def in_start_order(tasks: Sequence[Task]) -> list[Task]:

@@ -115,7 +115,7 @@ def prepare_run(workflow: Workflow, options: RunOptions) -> object:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file; `WorkflowError` where there is none."""
+    """Return the text of a file, whose lines may end in any of three ways; `WorkflowError` where there is none."""
     try:
         if not path.is_file():
             raise _refused(path, "there is no such file" if not path.exists() else "it is no file")
@@ -125,12 +125,11 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise _refused(path, f"it cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise _refused(
-            path, f"it is no text in UTF-8: byte {error.start + 1} is {error.object[error.start]:#x}"
-        ) from None
+        message = f"it is no text in UTF-8: byte {error.start + 1} is {error.object[error.start]:#x}"
+        raise _refused(path, f"{message}; save it as UTF-8") from None
     if not text.strip():
         raise _refused(path, "it is empty")
-    return text
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _refused(path: Path, message: str) -> WorkflowError:

@@ -52,6 +52,27 @@ class Problem:
         return printable("; ".join(filter(None, parts)))
 
 
+class Findings:
+    """The problems of one file, and what its author ought to know, as they are found."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.problems: list[Problem] = []
+        self.notices: list[Problem] = []
+
+    def wrong(self, place: Place, message: str, way_out: str = "") -> None:
+        """Note something that is wrong."""
+        self.problems.append(Problem(place=place, message=message, way_out=way_out))
+
+    def doubtful(self, place: Place, message: str, way_out: str) -> None:
+        """Note something that runs all the same, unless it is read strictly."""
+        self.problems.append(Problem(place=place, message=message, way_out=way_out, is_warning=True))
+
+    def notice(self, place: Place, message: str) -> None:
+        """Note something that is nobody's fault."""
+        self.notices.append(Problem(place=place, message=message))
+
+
 class WorkflowError(DagoramaError, ValueError):
     """A file is no workflow that could run."""
 
@@ -84,4 +105,9 @@ def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 def quoted(text: str) -> str:
     """Return a part of a file for a message: printable, and not too long."""
-    return repr(text if len(text) <= QUOTED_MAX else f"{text[: QUOTED_MAX - 1]}…")
+    return repr(shortened(text))
+
+
+def shortened(text: str) -> str:
+    """Return a part of a file that is not too long for a message."""
+    return text if len(text) <= QUOTED_MAX else f"{text[: QUOTED_MAX - 1]}…"

@@ -42,7 +42,7 @@ def _next_day(cron: Cron, day: date) -> date | None:
             day = date(day.year + 1, 1, 1)
         elif day.month not in cron.months:
             day = (day.replace(day=1) + timedelta(days=32)).replace(day=1)
-        elif cron.is_on(day=day.day, weekday=day.isoweekday() % 7):
+        elif cron.is_on(day):
             return day
         else:
             day += timedelta(days=1)

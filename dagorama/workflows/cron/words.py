@@ -41,6 +41,8 @@ def _time(cron: Cron) -> str:
 
 
 def _days(cron: Cron) -> str:
+    if cron.one_day is not None:
+        return f" on {cron.one_day.in_words(_WEEKDAYS)} of the month"
     days = "" if cron.days is None else f"on {_numbered('day', cron.days)} of the month"
     if cron.weekdays is None or len(cron.weekdays) == 7:
         return f" {days}" if days else ""

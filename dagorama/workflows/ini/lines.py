@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from dagorama.workflows.problems import Place, Problem, quoted
+from dagorama.workflows.problems import Findings, Place, quoted, shortened
 
 DEFAULT = "DEFAULT"
 #: Options whose values may stand on several lines.
 _SEVERAL_LINES = frozenset({"depends"})
 _INDENT = re.compile(r"^[ \t]*\t", re.MULTILINE)
-_SECTION = re.compile(r"\[(?P<name>[^\]]*)\]\s*(?:[#;].*)?$")
+_SECTION = re.compile(r"\[(?P<name>[^\]]*)(?P<end>\]?)\s*(?P<rest>.*)$")
 _OPTION = re.compile(r"(?P<key>[^\s=:][^=:]*)[=:](?P<value>.*)$")  # white space at its ends is stripped after that
 
 
@@ -26,8 +26,14 @@ class Option:
 
     #: In small letters.
     name: str
-    value: str
+    #: Its text, line by line.
+    lines: list[str]
     place: Place
+
+    @property
+    def value(self) -> str:
+        """Return its text in one line."""
+        return " ".join(self.lines).strip()
 
 
 @dataclass(kw_only=True)
@@ -44,15 +50,14 @@ def _expanded(indent: re.Match[str]) -> str:
 
 
 class Lines:
-    """The lines of one file, and all that is wrong with them."""
+    """The lines of one file."""
 
-    def __init__(self, text: str, file: str, known: Collection[str]) -> None:
-        """Read the text; `known` are the names of all options that there are."""
-        self._file = file
+    def __init__(self, text: str, file: str, known: Collection[str], found: Findings) -> None:
+        """Read the text; `known` are the names of all options that there are, and `found` takes all that is wrong."""
         self._known = known
         self.sections: list[Section] = []
         self.default = Section(name=DEFAULT, place=Place(file=file))
-        self.problems: list[Problem] = []
+        self._found = found
         self._section: Section | None = None
         self._base: int | None = None  #: the indentation of the first section, which the whole file has
         self._indent = 0  #: of the option that was read last
@@ -74,12 +79,17 @@ class Lines:
         if section and self._base is None:
             self._base = indent
         indent = max(0, indent - (self._base or 0))
-        if section and indent <= self._indent:
+        is_below = bool(self._key) and indent > self._indent
+        if section:
+            if is_below:
+                self._glued(words, place)
+            elif not section["end"] or section["rest"][:1] not in ("", "#", ";"):
+                self._found.wrong(place, f"{quoted(words)} is no section", "write its name in brackets, as in [task_1]")
             self._begin(section["name"].strip(), place)
         elif self._section is None:
-            self._wrong(place, f"{quoted(words)} stands before the first section", "begin one, as in [task_1]")
-        elif self._section.options and indent > self._indent and self._key:
-            self._indented(words, indent, place)
+            self._found.wrong(place, f"{quoted(words)} stands before the first section", "begin one, as in [task_1]")
+        elif is_below:
+            self._indented(words, place)
         else:
             self._indent = indent
             self._option(words, place)
@@ -87,7 +97,8 @@ class Lines:
     def _begin(self, name: str, place: Place) -> None:
         self._indent, self._key = 0, ""
         if name in self._names:
-            self._wrong(place, f"the section {quoted(name)} is there already, at {self._names[name]}", "rename one")
+            message = f"the section {quoted(name)} is there already, at {self._names[name]}"
+            self._found.wrong(place, message, "rename one")
             self._section = Section(name=name, place=place)  # what is in it is looked at all the same
             return
         self._names[name] = place
@@ -98,43 +109,36 @@ class Lines:
             self._section = Section(name=name, place=place)
             self.sections.append(self._section)
 
-    def _indented(self, words: str, indent: int, place: Place) -> None:
+    def _indented(self, words: str, place: Place) -> None:
         """Read a line that is indented below an option."""
         found = _OPTION.match(words)
         if found and self._name(found["key"]) in self._known:
-            message = (
-                f"{quoted(found['key'].strip())} is indented below {quoted(self._key)}, and is read as if it were not"
-            )
-            self._slip(place, message, "begin it where the other options begin")
+            name = quoted(found["key"].strip())
+            message = f"{name} is indented below {quoted(self._key)}, and is read as if it were not"
+            self._found.doubtful(place, message, "begin it where the other options begin")
             self._put(found["key"], found["value"], place)
         elif self._key in _SEVERAL_LINES and self._section is not None:
-            option = self._section.options[self._key]
-            self._section.options[self._key] = replace(option, value=f"{option.value} {words}")
+            self._section.options[self._key].lines.append(words)
         else:
-            message = f"the indented line {quoted(words)} would be glued to {quoted(self._key)} above"
-            self._wrong(place, message, "write it on one line, or begin it where the options begin")
+            self._glued(words, place)
+
+    def _glued(self, words: str, place: Place) -> None:
+        message = f"the indented line {quoted(words)} would be glued to {quoted(self._key)} above"
+        self._found.wrong(place, message, "write it on one line, or begin it where the options begin")
 
     def _option(self, words: str, place: Place) -> None:
         found = _OPTION.match(words)
-        if found and (not self._is_bare(words) or self._name(found["key"]) in self._known):
+        key, *values = words.split(None, 1)
+        lacks_separator = bool(values) and self._name(key) in self._known
+        if found and (not lacks_separator or self._name(found["key"]) in self._known):
             self._put(found["key"], found["value"], place)
-            return
-        key, _, value = words.partition(" ")
-        if self._name(key) in self._known and value.strip():
-            self._slip(
-                place,
-                f"{quoted(key)} has no = or : after it, and is read as if it had",
-                f"write {key} = {value.strip()}",
-            )
-            self._put(key, value.strip(), place)
+        elif lacks_separator:
+            message = f"{quoted(key)} has no = or : after it, and is read as if it had"
+            self._found.doubtful(place, message, f"write {key} = {shortened(values[0])}")
+            self._put(key, values[0], place)
         else:
             self._key = ""
-            self._wrong(place, f"{quoted(words)} is no option: it has no value", "write it as in title = First")
-
-    def _is_bare(self, words: str) -> bool:
-        """Return whether a line begins with an option's name that no separator follows."""
-        key, space, _ = words.partition(" ")
-        return bool(space) and self._name(key) in self._known and not key.endswith(("=", ":"))
+            self._found.wrong(place, f"{quoted(words)} is no option: it has no value", "write it as in title = First")
 
     def _put(self, key: str, value: str, place: Place) -> None:
         assert self._section is not None
@@ -142,22 +146,15 @@ class Lines:
         self._key = name
         if name in self._section.options:
             there = self._section.options[name].place
-            self._wrong(place, f"{quoted(name)} is there already, at line {there.line}", "leave one of them out")
-        elif not value.strip() and name not in _SEVERAL_LINES:
-            self._no_value(name, place)
-            self._section.options[name] = Option(name=name, value="", place=place)
+            self._found.wrong(place, f"{quoted(name)} is there already, at line {there.line}", "leave one of them out")
         else:
-            self._section.options[name] = Option(name=name, value=value.strip(), place=place)
+            if not value.strip() and name not in _SEVERAL_LINES:
+                self._no_value(name, place)
+            self._section.options[name] = Option(name=name, lines=[value], place=place)
 
     @staticmethod
     def _name(key: str) -> str:
         return key.strip().lower()
 
     def _no_value(self, name: str, place: Place) -> None:
-        self._wrong(place, f"{quoted(name)} has no value", "give it one, or leave it out")
-
-    def _wrong(self, place: Place, message: str, way_out: str) -> None:
-        self.problems.append(Problem(place=place, message=message, way_out=way_out))
-
-    def _slip(self, place: Place, message: str, way_out: str) -> None:
-        self.problems.append(Problem(place=place, message=message, way_out=way_out, is_warning=True))
+        self._found.wrong(place, f"{quoted(name)} has no value", "give it one, or leave it out")

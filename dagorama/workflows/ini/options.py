@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Callable
 from typing import NamedTuple, TypeVar
@@ -54,6 +55,17 @@ OPTIONS: dict[str, Known] = {
 #: The options that stand in the section of defaults alone.
 OF_WORKFLOW = frozenset({"allow_partial_failure"})
 
+#: The parts of a command that a shell would leave as they are, and those in which it would look for variables alone.
+_LITERAL, _DOUBLY_QUOTED = r"\\.|'[^']*'", r'"(?:\\.|[^"\\])*"'
+_QUOTED = re.compile(f"{_LITERAL}|{_DOUBLY_QUOTED}", re.DOTALL)
+_SINGLY_QUOTED = re.compile(_LITERAL, re.DOTALL)
+#: Words that are operators of a shell, begin its comments, or are its own; and its variables.
+_OPERATOR = re.compile(
+    r"(?<!\S)(?:\|\|?(?!\S)|&&?(?!\S)|[0-9&]?[<>]\S*|#\S*|~/\S*|\S*;(?!\S))"
+    r"|\A(?:cd|export|source|[A-Za-z_]\w*=\S*)(?=\s)"
+)
+_VARIABLE = re.compile(r"\$(?:\w+|[{(])|`")
+
 #: Reads a value, or raises `ValueError` that says what may stand there.
 Reader = Callable[[str], T]
 
@@ -103,3 +115,9 @@ def words(text: str) -> tuple[str, ...]:
     if not found or not found[0]:
         raise ValueError("it has no word in it")
     return found
+
+
+def for_shells(text: str) -> str:
+    """Return the first part of a command that means something to a shell alone; empty for none."""
+    found = _OPERATOR.search(_QUOTED.sub("_", text)) or _VARIABLE.search(_SINGLY_QUOTED.sub("_", text))
+    return found[0] if found else ""

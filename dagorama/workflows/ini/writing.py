@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from dagorama.workflows.checks import check_characters
 from dagorama.workflows.ini.lines import DEFAULT
 from dagorama.workflows.ini.works import Scheduled
 from dagorama.workflows.model import Command, Task, Workflow
@@ -15,12 +16,13 @@ from dagorama.workflows.services.works import AppService, ModelService
 def write(workflow: Workflow) -> str:
     """Return the control file of a workflow; `WorkflowError` with all parts that it has no words for."""
     problems = list(_without_words(workflow))
-    sections = [] if workflow.allow_partial_failure else [f"[{DEFAULT}]\nallow_partial_failure = false\n"]
+    sections = [f"# {' '.join(workflow.description.split())}\n"] if workflow.description else []
+    if not workflow.allow_partial_failure:
+        sections.append(f"[{DEFAULT}]\nallow_partial_failure = false\n")
     for task in workflow.tasks:
         lines = [f"[{task.id}]", *(f"{name} = {value}" for name, value in _options(task))]
-        if any("\n" in line or "\r" in line for line in lines) or "]" in task.id or task.id == DEFAULT:
-            message = f"{quoted(task.id)} has a line break, or a name that sections cannot have"
-            problems.append(Problem(place=task.place, message=f"a control file has no words for it: {message}"))
+        if any("\n" in line or "\r" in line or list(check_characters(line, "")) for line in lines):
+            problems.append(_lacking(task, "line breaks and control characters"))
         sections.append("\n".join([*lines, ""]))
     if problems:
         raise WorkflowError(problems)
@@ -40,7 +42,7 @@ def _options(task: Task) -> Iterator[tuple[str, str]]:
     if task.retries:
         yield "max_retries", str(task.retries)
     if task.timeout_s:
-        yield "timeout", f"{task.timeout_s:g}"
+        yield "timeout", repr(task.timeout_s).removesuffix(".0")
     if task.title:
         yield "title", task.title
 
@@ -81,8 +83,12 @@ def _without_words(workflow: Workflow) -> Iterator[Problem]:
         yield Problem(place=file, message="a control file has no words for parallelism")
     if workflow.keep is not None:
         yield Problem(place=file, message="a control file has no words for how long runs are kept")
+    named = {one for task in workflow.tasks for one in task.depends}
     for task in workflow.tasks:
         work = task.work
+        is_split = task.id in named and len(task.id.split()) > 1
+        if is_split or "]" in task.id or task.id == DEFAULT or task.id != task.id.strip():
+            yield _lacking(task, "a name that a section cannot have, or depends cannot say,")
         if not isinstance(work, (Command, Scheduled, ModelService, AppService)):
             yield _lacking(task, f"work of the kind {quoted(work.kind)}")
         elif isinstance(work, Command) and (work.image or work.directory):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from dagorama.workflows.checks import checked
+from dagorama.workflows.checks import check_characters, checked
 from dagorama.workflows.executors.finding import CONTAINER, EXECUTOR_SETTING, PROCESS, chosen_executor
 from dagorama.workflows.jobs.collecting import Problems
 from dagorama.workflows.jobs.edges import read_edges
@@ -39,10 +38,6 @@ KEYS = ("name", "description", "root", "parallelism", "jobs", "neighbors")
 JOB_KEYS = ("name", "cmd", "args", "image", "timeout", "workdir_prefix", "env", "inputs", "outputs")
 
 _WAY_OUT = "write jobs: with a list of jobs, each with name and cmd"
-#: No file needs these: texts write them as escapes, such as \\e.
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\x80-\x84\x86-\x9f\ufffe\uffff]")
-#: So many control characters are told.
-_CONTROLS_TOLD_MAX = 20
 
 
 def read(text: str, source: str, *, strict: bool = False) -> Loaded:
@@ -70,11 +65,7 @@ def _check_characters(text: str, problems: Problems) -> None:
     if len(text) > TEXT_CHARS_MAX:
         problems.add(0, f"it has more than {TEXT_CHARS_MAX:,} characters", "make several workflows of it")
         return
-    for number, found in enumerate(_CONTROL.finditer(text)):
-        if number == _CONTROLS_TOLD_MAX:
-            break
-        line = text.count("\n", 0, found.start()) + 1
-        problems.add(line, f"the control character {quoted(found[0])} stands in the file", "leave it out")
+    problems.found += check_characters(text, problems.file)
 
 
 def _tree(text: str, problems: Problems) -> Tree | None:

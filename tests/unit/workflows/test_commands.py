@@ -113,6 +113,7 @@ def test_a_cron_string_is_explained() -> None:
     assert "probably meant" in done.stderr
     assert "never" in command("cron", "explain", "0 0 30 2 *").stderr
     assert command("cron", "explain", "* *").exit_code == 2
+    assert command("cron", "explain", "30", "6", "*", "*", "1").stdout.startswith("at 06:30 on Mondays\n")
 
 
 def service(service_id: str, name: str) -> Service:

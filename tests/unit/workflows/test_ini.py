@@ -101,6 +101,17 @@ def test_a_file_that_is_indented_as_a_whole_is_read() -> None:
     assert [(task.id, task.depends) for task in found.workflow.tasks] == [("a", ()), ("b", ("a",))]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_they_do_on_any_system(end: str, tmp_path: Path) -> None:
+    """Those of Windows and of old Macs are lines, too, and a mark of byte order before the first is no text."""
+    file = tmp_path / "x.cfg"
+    lines = ["[a]", "\tcommand\t:\tx 'b c'", "\ttitle = Näxt", "[b]", "depends =", "  a", "command = y", ""]
+    file.write_bytes(end.join(lines).encode("utf-8-sig"))
+    first, second = load_workflow(file).workflow.tasks
+    assert (first.work, first.title, first.place.line) == (Command(argv=("x", "b c")), "Näxt", 1)
+    assert (second.depends, second.place.line) == (("a",), 4)
+
+
 def test_depends_may_stand_on_several_lines() -> None:
     """Its ids are separated by white space of any kind."""
     text = "[a]\ncommand = x\n[b]\ncommand = x\n[c]\ndepends:\n   a\n\n   b a\ncommand = x\n"
@@ -112,6 +123,7 @@ def test_two_slips_are_mended_with_a_warning() -> None:
     text = "[a]\ncommand: x\ntitle Hello Two\n[b]\ncommand: y\n title: Hello Three\n"
     found = load(text)
     assert [task.title for task in found.workflow.tasks] == ["Hello Two", "Hello Three"]
+    assert only("[a]\ncommand\tx\n").work == Command(argv=("x",)), "a tab is white space"
     assert [task.work for task in found.workflow.tasks] == [Command(argv=("x",)), Command(argv=("y",))]
     assert [str(one) for one in found.warnings] == [
         "demo.cfg:3: warning: 'title' has no = or : after it, and is read as if it had; write title = Hello Two",
@@ -167,6 +179,132 @@ type = model
     ]
 
 
+@pytest.mark.parametrize("line", ["[a", "[a] later", "[a]]"])
+def test_a_section_that_is_none_is_told_once(line: str) -> None:
+    """What follows is read as if it were one, so that nothing else is told of it."""
+    assert refused(f"{line}\ncommand = x\n[b]\ndepends = a\ncommand = x\n") == [
+        f"demo.cfg:1: {line!r} is no section; write its name in brackets, as in [task_1]"
+    ]
+    assert load("[a] ; later\ncommand = x\n").workflow.tasks[0].id == "a"
+
+
+def test_a_section_below_an_option_is_told_once() -> None:
+    """It would be glued to the option, and what follows is read as if it were not."""
+    assert refused("[a]\ncommand = x\n  [b]\n  command = y\n") == [
+        "demo.cfg:3: the indented line '[b]' would be glued to 'command' above; write it on one line, or begin it "
+        "where the options begin"
+    ]
+
+
+def test_defaults_in_small_letters_are_a_section() -> None:
+    """As `configparser` has it; where it lacks what tasks need, it was meant otherwise."""
+    assert refused("[default]\ntimeout = 3\n[a]\ncommand = x\n") == [
+        "demo.cfg:1: 'default', a run, has no 'command'; write command = ..., or [DEFAULT] for what all tasks have"
+    ]
+
+
+def test_what_is_wrong_with_a_default_is_told_once() -> None:
+    """However many tasks have it."""
+    tasks = "".join(f"[t{number}]\ncommand = x\n" for number in range(3))
+    (wrong,) = refused(f"[DEFAULT]\ncron_string = * *\n{tasks}")
+    assert wrong.startswith("demo.cfg:2: 'cron_string' is wrong")
+    found = load(f"[DEFAULT]\ncron_string = * * * * * ?\n{tasks}")
+    assert (len(found.warnings), len(found.notices)) == (1, 1)
+
+
+def test_control_characters_are_refused() -> None:
+    """No program takes a NUL, and a terminal would heed others."""
+    assert refused("[a]\ncommand = x \0\n[\x1b[31m]\ncommand = y\n") == [
+        "demo.cfg:2: the control character '\\x00' stands in the file; leave it out",
+        "demo.cfg:3: the control character '\\x1b' stands in the file; leave it out",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("depends", "told"),
+    [
+        ("a, b", "'depends' has a comma; separate the tasks by white space alone"),
+        ("a,b", "'depends' has a comma; separate the tasks by white space alone"),
+        ("a b # both", "'depends' has a comment after it; write it on a line of its own"),
+    ],
+)
+def test_what_separates_no_tasks_is_told_of(depends: str, told: str) -> None:
+    """Commas and comments are no parts of names, unless a section has them."""
+    tasks = "[a]\ncommand = x\n[b]\ncommand = x\n"
+    assert refused(f"{tasks}[c]\ncommand = x\ndepends = {depends}\n") == [f"demo.cfg:7: {told}"]
+    assert load(f"{tasks}[a,b]\ncommand = x\n[c]\ncommand = x\ndepends = a,b\n").workflow.tasks[3].depends == ("a,b",)
+
+
+def test_a_section_with_white_space_is_named_where_another_cannot() -> None:
+    """It is a task like any other, which nothing can depend on."""
+    assert [task.id for task in load("[my task]\ncommand = x\n").workflow.tasks] == ["my task"]
+    (first, *_) = refused("[my task]\ncommand = x\n[b]\ncommand = x\ndepends = my task\n")
+    assert first == (
+        "demo.cfg:1: warning: 'my task' has white space in it, so that no 'depends' can name it; give it a name of one "
+        "word"
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "word"),
+    [
+        ("cat x | sort", "|"),
+        ("ls x; make", "x;"),
+        ("make && touch y", "&&"),
+        ("x >out.txt", ">out.txt"),
+        ("x 2>&1", "2>&1"),
+        ("x <in", "<in"),
+        ("x &", "&"),
+        ("x # nightly", "#"),
+        ("x ; nightly", ";"),
+        ("A=1 x", "A=1"),
+        ("cd x", "cd"),
+        ("~/x", "~/x"),
+        ("echo $HOME", "$HOME"),
+        ('echo "${HOME}/a"', "${"),
+        ("echo `date`", "`"),
+        ("echo $(date)", "$("),
+    ],
+)
+def test_what_only_a_shell_heeds_is_told_of(command: str, word: str) -> None:
+    """Without `direct` it is a word for the program, which is seldom meant; an app has no `direct`."""
+    (warning,) = load(f"[a]\ncommand = {command}\n").warnings
+    assert warning.message.startswith(f"'command' has '{word}")
+    assert "direct = true" in warning.way_out
+    (warning,) = load(f"[a]\ntype = app\ncommand = {command}\n").warnings
+    assert "script" in warning.way_out
+    assert load(f"[a]\ndirect = true\ncommand = {command}\n").warnings == ()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "grep 'a|b' x",
+        "grep a$ 'x y'",
+        r"echo \$HOME \| \#",
+        "x 50% %(a)s",
+        'echo "a > b" c#d a;b',
+        "awk '{print $1}' x",
+    ],
+)
+def test_words_that_look_like_a_shells_are_none(command: str) -> None:
+    """What is quoted, or is within a word, is for the program."""
+    assert load(f"[a]\ncommand = {command}\n").warnings == ()
+
+
+def test_services_of_a_file_that_are_in_each_others_way_are_told_of() -> None:
+    """One that replaces another was hardly meant, and a machine has one port for apps."""
+    model = "type = model\nfile = m.py\nfunction = f\n"
+    found = load(
+        f"[a]\n{model}deploy_by_name = true\nname = m\n[b]\n{model}deploy_by_name = true\nname = m\n"
+        f"[c]\n{model}name = m\n[d]\ntype = app\n[e]\ntype = app\n"
+    )
+    assert [str(one).partition("; ")[0] for one in found.warnings] == [
+        "demo.cfg:7: warning: 'b' takes the place of 'a', the same model",
+        "demo.cfg:20: warning: 'e' wants the port of 'd', so no machine can have both",
+    ]
+
+
 def test_depends_without_an_id_is_refused() -> None:
     """Its ids may stand on further lines, but somewhere they must."""
     assert load("[a]\ncommand = x\n[b]\ncommand = x\ndepends =\n  a\n").workflow.tasks[1].depends == ("a",)
@@ -182,8 +320,9 @@ def test_depends_without_an_id_is_refused() -> None:
         "[a]\ncommand = x\ntitle" + " " * 1_000_000 + "b c\n[a]\n",
         "".join(f"[t{number}]\ncommand = x\ntimeout = soon\n" for number in range(20_000)),
         "".join(f"[t{number}]\ncommand = x\ndepends = q{number}\n" for number in range(20_000)),
+        "[a]\ncommand = x\ndepends =" + "".join(f"\n  q{number:0100}" for number in range(100_000)),
     ],
-    ids=["spaces", "values", "depends"],
+    ids=["spaces", "values", "depends", "lines"],
 )
 def test_a_large_wrong_file_is_refused_soon(text: str) -> None:
     """Reading takes no longer than in proportion to the text, however wrong that is."""
@@ -195,6 +334,16 @@ def test_a_cycle_is_printed_as_a_path() -> None:
     text = "[a]\ncommand = x\ndepends = c\n[b]\ncommand = x\ndepends = a\n[c]\ncommand = x\ndepends = b\n"
     assert refused(text) == [
         "demo.cfg:1: tasks wait for each other: 'a' -> 'c' -> 'b' -> 'a'; take one of these dependencies out"
+    ]
+
+
+def test_every_cycle_of_a_file_is_told() -> None:
+    """Those that share no task are told at once."""
+    depends = {"a": "b", "b": "a", "c": "d", "d": "a c"}
+    told = refused("".join(f"[{name}]\ncommand = x\ndepends = {on}\n" for name, on in depends.items()))
+    assert [line.partition("; ")[0] for line in told] == [
+        "demo.cfg:1: tasks wait for each other: 'a' -> 'b' -> 'a'",
+        "demo.cfg:7: tasks wait for each other: 'c' -> 'd' -> 'c'",
     ]
 
 
@@ -293,18 +442,26 @@ def test_it_is_written_again_as_it_was() -> None:
     workflow = load_workflow(DEMO).workflow
     again = read(write_workflow(workflow, "ini"), "demo.cfg", strict=False).workflow
     assert again.version == workflow.version
-    none = load("[DEFAULT]\nallow_partial_failure = no\n[a]\ntype = app\ncommand = 'a b'\ndescription = d\n").workflow
+    none = load(
+        "[DEFAULT]\nallow_partial_failure = no\n[a]\ntype = app\ncommand = 'a b'\ndescription = d\n"
+        "[b,c]\ncommand = x\ntimeout = 1234567.5\n[d e]\ndepends = b,c\ncommand = y\ntimeout = 1e-7\n"
+    ).workflow
     assert load(write_workflow(none, "ini")).workflow.version == none.version
 
 
 def test_a_control_file_has_no_words_for_some_things() -> None:
     """All of them are told at once."""
     task = Task(id="a]", work=Command(argv=("x\ny",), image="i"), env=(("A", "1"),), queue="q", retry_interval_s=1)
+    spaced = Task(id="b c", work=Command(argv=("x",)))
+    after = Task(id="d", work=Command(argv=("x\x1b",)), depends=("b c",))
     with pytest.raises(WorkflowError) as caught:
-        write_workflow(Workflow(name="w", tasks=(task,), parallelism=3), "ini")
+        write_workflow(Workflow(name="w", tasks=(task, spaced, after), parallelism=3), "ini")
     told = str(caught.value)
-    assert len(told.splitlines()) == 6
-    assert all(word in told for word in ("parallelism", "images", "variables", "queues", "waits", "line break"))
+    assert len(told.splitlines()) == 9
+    assert all(word in told for word in ("parallelism", "images", "variables", "queues", "waits"))
+    assert [told.count(word) for word in ("line breaks and control", "a name that a section")] == [2, 2]
+    described = Workflow(name="w", description="two\nlines", tasks=(spaced,))
+    assert write_workflow(described, "ini").startswith("# two lines\n\n[b c]\n")
 
 
 def test_the_old_names_are_there() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
+from random import Random
 
 import pytest
 
-from dagorama.workflows.checks import TASKS_MAX, check_workflow, checked, find_cycle, in_start_order
+from dagorama.workflows.checks import TASKS_MAX, check_workflow, checked, find_cycles, in_start_order
 from dagorama.workflows.mermaid import write
 from dagorama.workflows.model import Command, Task, Workflow
 from dagorama.workflows.problems import Place, Problem, WorkflowError
@@ -99,10 +101,31 @@ def test_a_long_chain_is_looked_through() -> None:
     """Neither cycles nor the order are found by recursion."""
     count = 20_000
     chain = [task(str(number), *([str(number + 1)] if number < count - 1 else [])) for number in range(count)]
-    assert find_cycle({one.id: one.depends for one in chain}) == []
+    assert list(find_cycles({one.id: one.depends for one in chain})) == []
     assert [one.id for one in in_start_order(chain)] == [str(number) for number in reversed(range(count))]
     around = {**{one.id: one.depends for one in chain}, str(count - 1): ("0",)}
-    assert len(find_cycle(around)) == count
+    assert [len(cycle) for cycle in find_cycles(around)] == [count]
+    all_back = {**around, str(count - 1): (str(count - 2), *map(str, range(count - 2)))}
+    assert [len(cycle) for cycle in find_cycles(all_back)] == [2]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_all_that_wait_for_each_other_have_a_cycle(seed: int) -> None:
+    """Cycles share no task, and each group of tasks that reach one another has one."""
+    rng = Random(seed)
+    names = [str(number) for number in range(rng.randint(1, 12))]
+    depends = {name: rng.choices([*names, "nowhere"], k=rng.randint(0, 2)) for name in names}
+    cycles = list(find_cycles(depends))
+    for cycle in cycles:
+        assert all(on in depends[name] for name, on in pairwise([*cycle, cycle[0]]))
+    in_cycles = [name for cycle in cycles for name in cycle]
+    assert len(in_cycles) == len(set(in_cycles))
+    reached = {name: set(depends[name]) for name in names}
+    for _ in names:  # Warshall's closure, slowly
+        reached = {name: on.union(*(reached.get(one, set()) for one in on)) for name, on in reached.items()}
+    for name in names:
+        group = {one for one in names if one in reached[name] and name in reached[one]}
+        assert len(group) < 2 or group.intersection(in_cycles)
 
 
 def test_tasks_start_in_the_order_of_the_file() -> None:
