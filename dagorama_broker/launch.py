@@ -75,7 +75,7 @@ def _launched(port: int, storage: str, environment: Mapping[str, str]) -> Iterat
     _check_is_no_import()
     ready_read, ready_write = os.pipe()
     lifeline_read, lifeline_write = os.pipe()
-    command = [sys.executable, "-m", "dagorama_broker", "--host", "localhost", "--port", str(port)]
+    command = [sys.executable, "-P", "-m", "dagorama_broker", "--host", "localhost", "--port", str(port)]
     command += ["--storage", storage, "--log-level", "warning"]
     command += ["--ready-fd", str(ready_write), "--lifeline-fd", str(lifeline_read)]
     process = subprocess.Popen(

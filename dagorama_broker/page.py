@@ -84,7 +84,7 @@ class Page:
             its_lifeline, self._lifeline = os.pipe()
             its_ends.callback(os.close, its_lifeline)
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "dagorama", "ui", "--port", str(self._port)),
+                *(sys.executable, "-P", "-m", "dagorama", "ui", "--port", str(self._port)),
                 *("--ready-fd", str(its_ready), "--lifeline-fd", str(its_lifeline)),
                 env=self._environment,
                 pass_fds=(its_ready, its_lifeline),

@@ -24,7 +24,7 @@ COMMAND = "from dagorama.cli.crew import supervise; supervise()"
 
 @contextmanager
 def crew(
-    folder: Path,
+    folder: Path | None,
     *,
     processes: int,
     concurrency: int,
@@ -32,12 +32,12 @@ def crew(
     show: Callable[[str], None] | None,
     log_names: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run workers that find modules in `folder` first, and stop them at the end in any case.
+    """Run workers that find modules in `folder` first, if there is one, and stop them at the end in any case.
 
     Their output goes line by line to `show`, or to standard error where that is None: standard output is for the value.
     With `log_names` lines of nodes begin with the names of these.
     """
-    path = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    path = filter(None, [str(folder or ""), os.environ.get("PYTHONPATH")])
     process = start_group(
         # -P: modules come from the target's folder, and from the current one only where it is the same.
         [sys.executable, "-P", "-c", COMMAND, str(processes), str(concurrency), str(int(log_names)), *tolerations],

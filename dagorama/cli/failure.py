@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import IO, Any
+
 import click
+
+from dagorama.logging import printable
 
 
 class Failed(click.ClickException):
@@ -15,6 +19,16 @@ class CalledWrongly(click.ClickException):
     """It can't be done as it was called, which showed only while it ran."""
 
     exit_code = 2
+
+
+class WrongFile(click.ClickException):
+    """A workflow cannot be read; each line of the message begins with its place, as those of compilers do."""
+
+    exit_code = 2
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """Print the lines as they are, since the command was called rightly."""
+        click.echo("\n".join(map(printable, self.message.splitlines())), file=file, err=True)
 
 
 class CannotStart(click.ClickException):

@@ -89,8 +89,8 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
 
 
 @contextmanager
-def house(folder: Path, settings: Settings, progress: LiveProgress) -> Iterator[subprocess.Popen[str]]:
-    """Run a broker and workers for the block, which find modules in `folder` first; yield the workers.
+def house(folder: Path | None, settings: Settings, progress: LiveProgress) -> Iterator[subprocess.Popen[str]]:
+    """Run a broker and workers for the block, which find modules in `folder` first, if there is one; yield the workers.
 
     Raises `CannotStart` and `CalledWrongly`.
     """
@@ -198,6 +198,6 @@ def refuse_what_cannot_run(instance: Instance, tolerations: Sequence[str]) -> No
     ready = list(instance.nodes(state="ready", inputs=False))
     taints = {node.taint for node in ready}
     if taints and taints.isdisjoint({"", *tolerations}):
-        functions = ", ".join(sorted({node.function for node in ready}))
+        names = ", ".join(sorted({node.label or node.function for node in ready}))
         options = " ".join(f"--toleration {taint}" for taint in sorted(taints))
-        raise CalledWrongly(f"no worker here may run {functions}: add {options}")
+        raise CalledWrongly(f"no worker here may run {names}: add {options}")

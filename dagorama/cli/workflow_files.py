@@ -8,7 +8,7 @@ import click
 
 from dagorama import Instance, InstanceState, KeyConflict, instance_options, instances
 from dagorama.cli.asking import asks, latest_run
-from dagorama.cli.failure import Refused
+from dagorama.cli.failure import Refused, WrongFile
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
 from dagorama.cli.workflows import begin, loaded, prepared, workflow_alone, workflow_options
@@ -84,5 +84,5 @@ def export(file: str, name: str, strict: bool) -> None:
     try:
         text = write_workflow(workflow, name)
     except WorkflowError as error:
-        raise click.UsageError("\n".join(map(printable, str(error).splitlines()))) from None
+        raise WrongFile(str(error)) from None
     click.echo(text, nl=False)

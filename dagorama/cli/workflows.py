@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, TypeVar
 from uuid import UUID
 
 import click
 
 from dagorama import attach
-from dagorama.cli.failure import CannotStart
+from dagorama.cli.failure import CannotStart, WrongFile
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Settings, follow, house
 from dagorama.cli.target import dag_of
@@ -23,8 +23,10 @@ from dagorama.definition import DAGInstance
 from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
 from dagorama.logging import printable
 from dagorama.settings import should_run_inline
+from dagorama.states import NodeState
 from dagorama.workflows.endings import told_end
 from dagorama.workflows.executors.finding import EXECUTOR_SETTING, OWN, PROCESS, executor_names
+from dagorama.workflows.executors.process.places import jobs_of
 from dagorama.workflows.formats import RunOptions, Telling, file_tag, format_of, load_workflow, prepare_run
 from dagorama.workflows.model import Loaded, Workflow
 from dagorama.workflows.problems import Problem, WorkflowError
@@ -38,6 +40,9 @@ T = TypeVar("T")
 ORPHAN_S = "10"
 #: Statuses are listed no more often than this many seconds, or ten times as long as listing them takes.
 _LIST_S = 0.2
+#: Whether jobs have ended is looked at so often, in seconds.
+_LOOK_S = 0.05
+_RUNNING = [NodeState.LEASED, NodeState.STARTED]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +121,7 @@ def prepared(
 ) -> Prepared | None:
     """Read a workflow, tell its warnings, and make it ready to start; None where the target is a definition.
 
-    Raises `click.UsageError` with all that is wrong.
+    Raises `WrongFile` with all that is wrong with it, and `click.UsageError`.
     """
     workflow = loaded(target, strict=strict)
     if workflow is None:
@@ -126,19 +131,19 @@ def prepared(
     try:
         parameters = prepare_run(workflow, RunOptions(uploads=dict(uploads), commands=commands))
     except WorkflowError as error:
-        raise click.UsageError(printable(str(error))) from None
+        raise WrongFile(str(error)) from None
     return Prepared(workflow=workflow, parameters=parameters, directory=Path(workflow.source).resolve().parent)
 
 
 def loaded(target: str, *, strict: bool) -> Workflow | None:
     """Read a workflow and tell its warnings and notices; None where the target is a definition.
 
-    Raises `click.UsageError` with all that is wrong with it.
+    Raises `WrongFile` with all that is wrong with it.
     """
     try:
         found = read_target(target, strict=strict)
     except WorkflowError as error:
-        raise click.UsageError("\n".join(printable(line) for line in str(error).splitlines())) from None
+        raise WrongFile(str(error)) from None
     if found is None:
         return None
     tell([*found.warnings, *found.notices])
@@ -180,7 +185,9 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
     # As docker compose does: with one task all lines are its.
     settings = replace(settings, log_names=len(ready.workflow.tasks) > 1)
     names = [task.id for task in ready.workflow.tasks]
-    with house(ready.directory, settings, LiveProgress(ready.workflow.name, names)) as workers:
+    # Only of a Python file do workers need what is beside it: a queue.py there would else be in the place of Python's.
+    modules = None if format_of(Path(ready.workflow.source)) else ready.directory
+    with house(modules, settings, LiveProgress(ready.workflow.name, names)) as workers:
         try:
             run = begin(ready)
             instance = attach(UUID(str(run.instance_id)))
@@ -198,12 +205,19 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
 
 @contextmanager
 def _cancelled_if_stopped(run: DAGInstance[dict[str, object]]) -> Iterator[None]:
-    """Have the jobs of a run end where the block does not come to its end, as after Ctrl-C."""
+    """Have the jobs of a run end where the block does not come to its end, as after Ctrl-C, and wait until they have.
+
+    They would end without that, but later, and after this command.
+    """
     try:
         yield
     except BaseException:
         with suppress(DagoramaError):
+            keys = [str(node.id) for node in run.nodes(function="run_task", state=_RUNNING, inputs=False)]
             run.cancel()
+            give_up_at = monotonic() + float(ORPHAN_S)
+            while any(map(jobs_of, keys)) and monotonic() < give_up_at:
+                sleep(_LOOK_S)
         raise
 
 

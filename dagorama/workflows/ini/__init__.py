@@ -47,5 +47,9 @@ class PipelineRunner:
     def run(self) -> bool:
         """Run it on a broker and workers of its own, print a line for each task that changes, and tell whether all
         have succeeded."""
-        command = [sys.executable, "-m", "dagorama", "run", self._dag.source]
-        return subprocess.run(command, check=False).returncode == 0
+        running = subprocess.Popen([sys.executable, "-P", "-m", "dagorama", "run", "--", self._dag.source])
+        try:
+            return running.wait() == 0
+        except KeyboardInterrupt:  # Ctrl-C has told the command, too, which ends its jobs before it ends
+            running.wait()
+            raise

@@ -17,6 +17,7 @@ import pytest
 
 from dagorama import launch_workers
 from dagorama.workflows.formats import load_workflow
+from dagorama.workflows.ini import DagBuilder, PipelineRunner
 from dagorama.workflows.running import start_workflow
 from dagorama.workflows.services.records import services
 from dagorama_broker.launch import launch_broker
@@ -76,6 +77,8 @@ def asked(url: str, data: object = None) -> str:
 def test_the_demo_graph_runs_to_its_end() -> None:
     """Six tasks end well; the model answers, the app serves its page, and both go on until they are stopped."""
     shutil.copytree(DEMO, "control")
+    for name in ("json", "queue"):  # of which dagorama needs those of Python
+        written(f"control/{name}.py", "raise SystemExit('this is no module of yours')")
     done = command("run", "control/demo.cfg", "--workers", "2")
     assert (done.status, done.out[-1]) == (0, "Pipeline completed successfully."), done.err
     assert done.out[0].startswith("Task(s) ready for submission: job_1, job_2, job_3, sched_job_1")
@@ -91,6 +94,13 @@ def test_the_demo_graph_runs_to_its_end() -> None:
     assert asked(model.url, {"data": {"a": 1, "b": 2}}) == '{"result": 3}'
     assert "demo.cfg" in asked(app.url)
     assert Path("control/out/trained_at.txt").exists(), "commands begin in the folder of the file"
+
+
+def test_a_script_runs_a_control_file(capfd: pytest.CaptureFixture[str]) -> None:
+    """It prints what `dagorama run` does, and is told whether all tasks have succeeded; the file may have any name."""
+    dag = DagBuilder(written("-x.cfg", "[a]\rcommand = python -c 'print(7)'\r")).build_dag()
+    assert PipelineRunner(dag, tick_freq=15).run() is True
+    assert capfd.readouterr().out.splitlines()[-1] == "Pipeline completed successfully."
 
 
 def test_a_failed_task_is_told_of_at_the_end() -> None:
@@ -112,12 +122,14 @@ def test_a_failed_task_is_told_of_at_the_end() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_jobs_of_a_run_that_is_killed_end(number: signal.Signals) -> None:
-    """When the command is killed, or stopped, nothing of its jobs goes on."""
+    """When the command is killed, nothing of its jobs goes on for long; when it is stopped, nothing is left of them."""
     file = written("x.cfg", "[a]\ndirect = true\ncommand = echo $$ > pid; exec sleep 600\n")
     with subprocess.Popen([*DAGORAMA, "run", file, "--workers", "1"], stdout=subprocess.DEVNULL) as running:
         until(lambda: Path("pid").exists() and Path("pid").read_text().endswith("\n"))
         running.send_signal(number)
     pid = int(Path("pid").read_text())
+    if number == signal.SIGTERM:
+        assert not is_alive(pid)
     until(lambda: not is_alive(pid))
 
 
