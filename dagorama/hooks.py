@@ -18,7 +18,7 @@ from hmac import new as new_hmac
 from http.client import HTTPMessage
 from importlib import import_module
 from typing import IO, Literal
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 from uuid import UUID
@@ -208,15 +208,17 @@ def post(
     if secret:
         signature = new_hmac(secret.encode(), body, sha256).hexdigest()
         request.add_header("X-Dagorama-Signature", f"sha256={signature}")
+    # Its path may be a secret, as of addresses for chats, and failures are shown to all who look.
+    host = urlsplit(url).netloc.rpartition("@")[2]
     try:
         with build_opener(_NoRedirects).open(request, timeout=timeout_s) as answer:
             answer.read(_ANSWER_CHARS_MAX)
     except HTTPError as error:
         with error:
             said = error.read(_ANSWER_CHARS_MAX).decode("utf-8", "replace")
-        # Its path may be a secret, as of addresses for chats, and failures are shown to all who look.
-        host = urlsplit(url).netloc.rpartition("@")[2]
         raise RuntimeError(f"{host} answered {error.code} {error.reason}: {said}") from None
+    except URLError as error:
+        raise ConnectionError(f"{host} cannot be reached: {error.reason}") from None
 
 
 class _NoRedirects(HTTPRedirectHandler):

@@ -155,6 +155,17 @@ def problem_of_call(signature: inspect.Signature, args: Sequence[object], kwargs
     return ""
 
 
+def problem_of_function(function: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> str:
+    """Return the problem of a call of a function that is waited for; empty for none, or where that cannot be told."""
+    if inspect.iscoroutinefunction(function):
+        return "it is asynchronous, and is called without a loop: call asyncio.run() in one that is not"
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return ""
+    return problem_of_call(signature, args, kwargs)
+
+
 def shown_signature(signature: inspect.Signature) -> str:
     """Return a signature as it is written, also where annotations are kept as text."""
 

@@ -41,7 +41,9 @@ def reason_of(failure: Failure, task_id: str) -> str:
     """Return in one line how an attempt of a task has failed, without the name of the task."""
     message = " ".join(failure.message.split())
     if failure.type.startswith(_OWN_TYPES):
-        message = message.removeprefix(f"{quoted(task_id)} ").removeprefix("ended with ")
+        message = message.removeprefix(f"{quoted(task_id)} ")
+        for begin in ("ended with ", "failed: "):
+            message = message.removeprefix(begin)
     else:
         message = f"{failure.type}: {message}" if message else failure.type
     return _cut(message)

@@ -10,9 +10,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+
+from dagorama.workflows.problems import PlainFailure
 
 #: The file with the function and its arguments, that with its value, and that with the last line of its error.
 CALL, VALUE, ERROR = "call", "value", "error"
+#: The module whose function stands between this one and the functions of operators.
+_CALLER = "dagorama.workflows.operators.calls"
 
 
 def write_call(folder: Path, call: bytes) -> None:
@@ -69,18 +74,51 @@ def main(folder: Path) -> int:
     """Call the function, and write its value or its error."""
     for name in (VALUE, ERROR):
         (folder / name).unlink(missing_ok=True)
+    packed = (folder / CALL).read_bytes()
+    (folder / CALL).unlink()  # there may be secrets in it
     try:
-        packed = (folder / CALL).read_bytes()
-        (folder / CALL).unlink()  # there may be secrets in it
-        function, args = pickle.loads(packed)
-        value = function(*args)
-        _write(folder / VALUE, pickle.dumps(value) if _is_plain(value) else pack_value(value))
+        _write(folder / VALUE, _value(packed))
+    except PlainFailure as error:
+        print(error, file=sys.stderr)
+        line = str(error)
     except Exception as error:
-        traceback.print_exc()
-        line = "".join(traceback.format_exception_only(error)).strip()
-        _write(folder / ERROR, line[:2000].encode("utf-8", "replace"))
-        return 1
-    return 0
+        traceback.print_exception(error.with_traceback(_below(error.__traceback__)))
+        line = _last_line(error)
+    else:
+        return 0
+    _write(folder / ERROR, line[:2000].encode("utf-8", "replace"))
+    return 1
+
+
+class _NotTaken(PlainFailure):
+    """A function or its value does not come over the border of the process."""
+
+
+def _value(packed: bytes) -> bytes:
+    """Return the value of a call, as bytes."""
+    try:
+        function, args = pickle.loads(packed)
+    except Exception as error:
+        raise _NotTaken(f"the function cannot be loaded on this worker: {_last_line(error)}") from error
+    value = function(*args)
+    try:
+        return pickle.dumps(value) if _is_plain(value) else pack_value(value)
+    except Exception as error:
+        kind = type(value).__qualname__
+        raise _NotTaken(f"its value, of type {kind}, cannot leave the process: {_last_line(error)}") from error
+
+
+def _below(frames: TracebackType | None) -> TracebackType | None:
+    """Return the part of a traceback below the frames that only call the function."""
+    while frames is not None and (
+        frames.tb_frame.f_code.co_filename == __file__ or frames.tb_frame.f_globals.get("__name__") == _CALLER
+    ):
+        frames = frames.tb_next
+    return frames
+
+
+def _last_line(error: Exception) -> str:
+    return "".join(traceback.format_exception_only(error)).strip()
 
 
 def pack_value(value: object) -> bytes:

@@ -17,6 +17,7 @@ from dagorama.workflows.configuration import SHARED_VARIABLE, BadOperationConfig
 from dagorama.workflows.staging.archives import unpack
 from dagorama.workflows.staging.directory import Directory
 from dagorama.workflows.staging.downloads import Downloads
+from dagorama.workflows.staging.faults import StagingFailed
 from dagorama.workflows.staging.places import place_below
 
 #: The most of a file that is sent as a result.
@@ -30,16 +31,20 @@ _FOLDER = "folder"
 
 
 def extract_download() -> None:
-    """Fetch `url` into the shared directory, below `folder`, and unpack it where it is a zip file."""
+    """Fetch `url` into the shared directory, below `folder`, and unpack it where it is a zip file.
+
+    Without a shared directory it goes with the task, as it does with a container.
+    """
     url = _variable("url")
     name = unquote(urlsplit(url).path.rstrip("/").rpartition("/")[2]) or "index.html"
     if name in (".", "..") or "/" in name or "\0" in name:
-        raise ValueError(f"the url ends in no name of a file: {without_secrets(url)}")
-    folder = _shared() / os.environ.get(_FOLDER, "")
-    if not folder.resolve().is_relative_to(_shared().resolve()):
-        raise ValueError(f"folder leads out of the shared directory: {os.environ[_FOLDER]}")
-    place = place_below(".", folder.resolve().relative_to(_shared().resolve()).as_posix())
-    directory = Directory(_shared().resolve())
+        raise StagingFailed(what=without_secrets(url), problem="ends in no name of a file")
+    shared = Path(os.environ.get(SHARED_VARIABLE) or ".")
+    folder = shared / os.environ.get(_FOLDER, "")
+    if not folder.resolve().is_relative_to(shared.resolve()):
+        raise StagingFailed(what=f"the folder {os.environ[_FOLDER]!r}", problem="leads out of the shared directory")
+    place = place_below(".", folder.resolve().relative_to(shared.resolve()).as_posix())
+    directory = Directory(shared.resolve())
     # A program of the run that asks by itself may ask its own machine, too.
     downloads = Downloads(may_be_local=True, pause=sleep, check=lambda: None)
     print(f"downloading {without_secrets(url)} to {folder / name}", flush=True)
@@ -54,7 +59,11 @@ def extract_download() -> None:
 
 def print_file() -> None:
     """Print the file `file_path`."""
-    print(Path(_variable("file_path")).read_text(encoding="utf-8", errors="backslashreplace"))
+    path = Path(_variable("file_path"))
+    try:
+        print(path.read_text(encoding="utf-8", errors="backslashreplace"))
+    except OSError as error:
+        raise StagingFailed(what=str(path), problem=f"cannot be read: {error.strerror}") from None
 
 
 def send_result_event() -> list[dict[str, str]]:
@@ -64,7 +73,7 @@ def send_result_event() -> list[dict[str, str]]:
 
 def samples_sum() -> None:
     """Write the sum of `a` and `b` into the file `result` of the shared directory."""
-    (_shared() / "result").write_text(str(float(_variable("a")) + float(_variable("b"))))
+    (_shared() / "result").write_text(str(_number("a") + _number("b")))
 
 
 def samples_secret() -> None:
@@ -113,14 +122,23 @@ def short_name(image: str) -> str:
 def _variable(name: str) -> str:
     value = os.environ.get(name)
     if value is None:
-        raise ValueError(f"the variable {name} is missing: give the task {name}=...")
+        raise StagingFailed(what=f"the variable {name}", problem="is missing", way_out=f"give the task {name}=...")
     return value
+
+
+def _number(name: str) -> float:
+    value = _variable(name)
+    try:
+        return float(value)
+    except ValueError:
+        raise StagingFailed(what=f"the variable {name}", problem=f"is no number: {value!r}") from None
 
 
 def _shared() -> Path:
     folder = os.environ.get(SHARED_VARIABLE)
     if not folder:
-        raise ValueError("the task has no shared directory: give the operation shared_directory=...")
+        way_out = "give the operation shared_directory=..."
+        raise StagingFailed(what="a shared directory", problem="is missing", way_out=way_out)
     return Path(folder)
 
 
@@ -129,8 +147,11 @@ def _is_result(file: Path) -> bool:
 
 
 def _text_of(file: Path) -> str:
-    with file.open("rb") as opened:
-        data = opened.read(RESULT_BYTES_MAX + 1)
+    try:
+        with file.open("rb") as opened:
+            data = opened.read(RESULT_BYTES_MAX + 1)
+    except OSError as error:
+        return f"Error: {error.strerror}"
     if len(data) > RESULT_BYTES_MAX:
         return TOO_LARGE
     try:

@@ -4,6 +4,8 @@ DagoramaError
 |-- WorkflowError   (ValueError)   a file is no workflow, and why
 `-- TaskFailed                     a task has run and failed
     `-- TaskNotStarted             a task has not run, as another had failed before
+
+PlainFailure                       the work of a task fails, and the message says all
 """
 
 from __future__ import annotations
@@ -96,6 +98,10 @@ class TaskFailed(DagoramaError):
 
 class TaskNotStarted(TaskFailed):
     """A task has not run: another had failed, and the workflow does not allow partial failure."""
+
+
+class PlainFailure(Exception):
+    """Work has failed, and the message says all: nobody's code is wrong, and no traceback is shown."""
 
 
 def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, NoReturn, TypeVar, Unpack, overload
 
+from dagorama.workflows.callers import calling_place
 from dagorama.workflows.model import Command, Task, Work
-from dagorama.workflows.operators.collecting import calling_place, collection_for, refused, told
+from dagorama.workflows.operators.collecting import collection_for, refused, told
 from dagorama.workflows.operators.options import Options, read_options
 from dagorama.workflows.problems import Place, quoted
 
@@ -86,12 +87,12 @@ class Operator:
 
     def __rrshift__(self, other: Sequence[Operator]) -> Operator:
         """Have it wait for all in a list on the left."""
-        _in_order([self], other, "<<")
+        _in_order([self], other, "<<", written=">>")
         return self
 
     def __rlshift__(self, other: Sequence[Operator]) -> Operator:
         """Have all in a list on the left wait for it."""
-        _in_order([self], other, ">>")
+        _in_order([self], other, ">>", written="<<")
         return self
 
     def __reduce__(self) -> NoReturn:
@@ -123,12 +124,20 @@ def _one_for_several(several: Several, other: Other, sign: str) -> Other:
     return other
 
 
-def _in_order(left: Iterable[Operator], right: Operator | Sequence[Operator], sign: str) -> Operator | Several:
-    """Write the edges of each operator on the left with each on the right, which is returned."""
+def _in_order(
+    left: Sequence[Operator], right: Operator | Sequence[Operator], sign: str, *, written: str = ""
+) -> Operator | Several:
+    """Write the edges of each operator on the left with each on the right, which is returned.
+
+    `written` is the sign in the file, where the sides are exchanged.
+    """
     several = [right] if isinstance(right, Operator) else right
     if not isinstance(several, (list, tuple)) or not all(isinstance(one, Operator) for one in several):
         way_out = "an operator, or a list of operators, may stand there"
-        raise refused(calling_place(), f"beside {sign} stands {told(right)}", way_out)
+        raise refused(calling_place(), f"beside {written or sign} stands {told(right)}", way_out)
+    if not several or not left:
+        # What stands on both sides of it would not wait for each other.
+        raise refused(calling_place(), f"beside {written or sign} stands an empty list", "leave it out")
     for one in left:
         for other in several:
             after, before = (other, one) if sign == ">>" else (one, other)

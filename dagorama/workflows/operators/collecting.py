@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from contextvars import ContextVar
-from types import FrameType
 from typing import Protocol
 
+from dagorama.workflows.callers import calling_module
 from dagorama.workflows.model import Task, Work
 from dagorama.workflows.problems import QUOTED_MAX, Place, Problem, WorkflowError, quoted
-
-#: What is called from these modules was written where they were called from.
-_OWN = __package__ or ""
 
 
 class Member(Protocol):
@@ -68,21 +64,3 @@ def told(value: object) -> str:
     """Return a value that somebody has written for a message."""
     text = repr(value)
     return text if len(text) <= QUOTED_MAX else f"{text[:QUOTED_MAX]}..."
-
-
-def calling_place() -> Place:
-    """Return the file and line that has called into this package."""
-    frame = _calling_frame()
-    return Place(file=frame.f_code.co_filename, line=frame.f_lineno)
-
-
-def calling_module() -> str:
-    """Return the name of the module that has called into this package."""
-    return str(_calling_frame().f_globals.get("__name__", ""))
-
-
-def _calling_frame() -> FrameType:
-    frame = sys._getframe(1)
-    while frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith(_OWN):
-        frame = frame.f_back
-    return frame

@@ -12,9 +12,10 @@ from types import TracebackType
 from dagorama.definition import DAGInstance
 from dagorama.logging import get_logger
 from dagorama.options import whole_number
+from dagorama.workflows.callers import calling_place
 from dagorama.workflows.checks import checked
 from dagorama.workflows.model import Loaded, Task, Workflow
-from dagorama.workflows.operators.collecting import Collection, calling_place, open_collection, refused, told
+from dagorama.workflows.operators.collecting import Collection, open_collection, refused, told
 from dagorama.workflows.operators.options import Options
 from dagorama.workflows.operators.schedules import in_words_of
 from dagorama.workflows.problems import Place, Problem, quoted
@@ -50,6 +51,9 @@ class DAG(Collection):
         super().__init__(dag_id, place, _mapping(default_args, place))
         self._description = description
         self._parallelism = self._checked_parallelism(parallelism)
+        for what, choice in (("catchup", catchup), ("allow_partial_failure", allow_partial_failure)):
+            if not isinstance(choice, bool):
+                self.wrong(place, f"{what} must be True or False, not {told(choice)}")
         self._allow_partial_failure = bool(allow_partial_failure)
         self._notices = self._checked_schedule(schedule, start_date)
         self._token: Token[Collection | None] | None = None

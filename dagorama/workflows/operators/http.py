@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from dagorama.urls import without_secrets
+from dagorama.workflows.problems import PlainFailure
 
 #: A longer answer is none for a value: a file of that size is downloaded.
 ANSWER_BYTES_MAX = 64 * 2**20
@@ -45,7 +46,7 @@ class HttpRequest:
     silence_s: float = 60.0
 
 
-class RequestFailed(Exception):
+class RequestFailed(PlainFailure):
     """A request was not answered, or not well."""
 
 

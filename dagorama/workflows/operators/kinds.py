@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import json as json_module
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Unpack
+from typing import TypeVar, Unpack
 
-from dagorama.inspection import problem_of_call
+from dagorama.inspection import problem_of_function
+from dagorama.urls import url_problem, without_secrets
 from dagorama.workflows.model import Command
 from dagorama.workflows.operators.base import Operator
 from dagorama.workflows.operators.calls import Call, Secret, ValueOf, exchanged, make_call
 from dagorama.workflows.operators.collecting import told
 from dagorama.workflows.operators.http import HttpRequest, HttpResponse, request
-from dagorama.workflows.operators.options import Options
+from dagorama.workflows.operators.options import Options, seconds
 from dagorama.workflows.problems import quoted
 from dagorama.workflows.staging.secrets import BadSecret, secret_names
+
+Function = TypeVar("Function", bound=Callable[[HttpResponse], object] | None)
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
@@ -31,6 +33,8 @@ class BashOperator(Operator):
         self.cwd = cwd
         if not isinstance(bash_command, str) or not bash_command.strip() or "\0" in bash_command:
             self.wrong(f"bash_command must be a script, not {told(bash_command)}")
+        if not isinstance(cwd, str) or "\0" in cwd:
+            self.wrong(f"cwd must be a folder, not {told(cwd)}")
 
     def work(self) -> Command:
         """Return the command."""
@@ -69,7 +73,7 @@ class PythonOperator(Operator):
         else:
             self.op_args = exchanged(tuple(op_args), self._taken)
             self.op_kwargs = exchanged(dict(op_kwargs or {}), self._taken)
-            problem = _problem(python_callable, self.op_args, self.op_kwargs)
+            problem = problem_of_function(python_callable, self.op_args, self.op_kwargs)
             if problem:
                 self.wrong(f"the function cannot be called so: {problem}")
 
@@ -115,10 +119,10 @@ class HttpOperator(Operator):
     ) -> None:
         """Take the request."""
         super().__init__(task_id, **options)
-        self.response_check = response_check
-        self.response_filter = response_filter
+        self.response_check = read_function(self, "response_check", response_check)
+        self.response_filter = read_function(self, "response_filter", response_filter)
         body, kind = read_body(self, data, json)
-        self.headers = read_headers(self, {**({"Content-Type": kind} if kind else {}), **(headers or {})})
+        self.headers = {**({"Content-Type": kind} if kind else {}), **read_headers(self, headers)}
         self.asked = read_request(self, method or ("GET" if body is None else "POST"), url, body, timeout)
 
     def work(self) -> Call:
@@ -129,20 +133,41 @@ class HttpOperator(Operator):
 
 def read_request(one: Operator, method: str, url: str, body: bytes | None, timeout: float) -> HttpRequest:
     """Return the request of an operator, which is told what is wrong with it."""
-    if not isinstance(url, str) or not re.match(r"https?://[^/\s]", url) or not url.isprintable() or " " in url:
-        one.wrong(f"the url must be one of http or https, not {told(url)}")
+    if not isinstance(url, str):
+        one.wrong(f"the url must be a text, not {told(url)}")
+    elif problem := url_problem(url):
+        one.wrong(f"the url cannot be {told(without_secrets(url))}: {problem}", "take one of http or https")
     if method not in _METHODS:
         one.wrong(f"there is no method {told(method)}", f"there are {', '.join(_METHODS)}")
-    silence_s = timeout if isinstance(timeout, (int, float)) and timeout > 0 else None
-    if silence_s is None:
-        one.wrong(f"timeout must be a number of seconds, not {told(timeout)}")
-    return HttpRequest(method=method, url=url, body=body, silence_s=silence_s or 0.0)
+    return HttpRequest(method=method, url=url, body=body, silence_s=read_seconds(one, "timeout", timeout))
 
 
-def read_headers(one: Operator, headers: Mapping[str, str]) -> dict[str, object]:
+def read_seconds(one: Operator, name: str, value: object) -> float:
+    """Return a length of time that is not 0; the operator is told what is wrong with it."""
+    try:
+        found = seconds(value)
+    except ValueError as error:
+        one.wrong(f"{name} {error}")
+        return 1.0
+    if not found:
+        one.wrong(f"{name} must be more than 0")
+    return found
+
+
+def read_function(one: Operator, name: str, given: Function) -> Function:
+    """Return a function, if one is given; the operator is told what is wrong with it."""
+    if given is not None and not callable(given):
+        one.wrong(f"{name} must be a function, not {told(given)}")
+    return given
+
+
+def read_headers(one: Operator, headers: Mapping[str, str] | None) -> dict[str, object]:
     """Return the headers of a request, with places where secrets are; the operator is told what is wrong with them."""
+    if headers is not None and not isinstance(headers, Mapping):
+        one.wrong(f"headers must be a dict of texts by their names, not {told(headers)}")
+        return {}
     read: dict[str, object] = {}
-    for name, value in headers.items():
+    for name, value in (headers or {}).items():
         if not isinstance(name, str) or not isinstance(value, str) or not re.fullmatch(r"[!-9;-~]+", name):
             one.wrong(f"headers must have texts by their names, unlike {told(name)}")
             continue
@@ -169,12 +194,3 @@ def read_body(one: Operator, data: str | bytes | None, json: object) -> tuple[by
         one.wrong(f"data must be a text or bytes, not {told(data)}", "write json=... for other values")
         return None, ""
     return data.encode() if isinstance(data, str) else data, ""
-
-
-def _problem(function: Callable[..., Any], args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-    """Return what is wrong with a call by Python's rules; empty for nothing, or where that cannot be told."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return ""
-    return problem_of_call(signature, args, kwargs)

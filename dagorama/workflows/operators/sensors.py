@@ -16,11 +16,16 @@ from dagorama.workflows.operators.base import Operator
 from dagorama.workflows.operators.calls import Call, make_call
 from dagorama.workflows.operators.collecting import told
 from dagorama.workflows.operators.http import HttpRequest, HttpResponse, RequestFailed, ask
-from dagorama.workflows.operators.kinds import read_headers, read_request
-from dagorama.workflows.operators.options import Options, seconds
+from dagorama.workflows.operators.kinds import read_function, read_headers, read_request, read_seconds
+from dagorama.workflows.operators.options import Options
+from dagorama.workflows.problems import PlainFailure
 
 #: How often a sensor looks, and how long it waits.
 POKE_INTERVAL_S, TIMEOUT_S = 5.0, 3600.0
+
+
+class WaitedInVain(PlainFailure, TimeoutError):
+    """A sensor's time is over."""
 
 
 class _Sensor(Operator):
@@ -30,15 +35,8 @@ class _Sensor(Operator):
         self, task_id: str, poke_interval: float | timedelta, timeout: float | timedelta, **options: Unpack[Options]
     ) -> None:
         super().__init__(task_id, **options)
-        self.poke_interval_s = self._seconds("poke_interval", poke_interval)
-        self.timeout_s = self._seconds("timeout", timeout)
-
-    def _seconds(self, name: str, value: object) -> float:
-        try:
-            return seconds(value)
-        except ValueError as error:
-            self.wrong(f"{name} {error}")
-            return 0.0
+        self.poke_interval_s = read_seconds(self, "poke_interval", poke_interval)
+        self.timeout_s = read_seconds(self, "timeout", timeout)
 
     def waiting(self, function: Callable[..., str], *args: object) -> Call:
         """Return the work that waits until a function says that nothing is missing."""
@@ -92,8 +90,8 @@ class HttpSensor(_Sensor):
     ) -> None:
         """Take the request."""
         super().__init__(task_id, poke_interval, timeout, **options)
-        self.response_check = response_check
-        self.headers = read_headers(self, headers or {})
+        self.response_check = read_function(self, "response_check", response_check)
+        self.headers = read_headers(self, headers)
         # A server that is silent is asked again.
         self.asked = read_request(self, method, url, None, min(60.0, self.timeout_s or 60.0))
 
@@ -103,7 +101,7 @@ class HttpSensor(_Sensor):
 
 
 def wait_until(interval_s: float, timeout_s: float, missing: Callable[..., str], *args: object) -> None:
-    """Wait until `missing` says nothing more; print what it says as that changes. `TimeoutError` in the end."""
+    """Wait until `missing` says nothing more; print what it says as that changes. `WaitedInVain` in the end."""
     began_at = monotonic()
     last = ""
     while problem := missing(*args):
@@ -112,7 +110,7 @@ def wait_until(interval_s: float, timeout_s: float, missing: Callable[..., str],
             last = problem
         left_s = began_at + timeout_s - monotonic()
         if left_s <= 0:
-            raise TimeoutError(f"waited for {timeout_s:g} s: {problem}")
+            raise WaitedInVain(f"waited for {timeout_s:g} s: {problem}")
         sleep(min(interval_s, left_s))
 
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 import stat
 
 from dagorama.errors import DagoramaError
+from dagorama.workflows.problems import PlainFailure
 
 _KINDS = {stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
 
 
-class StagingFailed(DagoramaError):
+class StagingFailed(DagoramaError, PlainFailure):
     """A file of a job cannot be brought or kept."""
 
     def __init__(self, *, what: str, problem: str, way_out: str = "") -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dagorama.workflows.configuration import SHARED_VARIABLE
-from dagorama.workflows.images import extract_download
+from dagorama.workflows.images import extract_download, print_file, samples_sum
 from dagorama.workflows.staging.faults import LeadsElsewhere, StagingFailed
 
 
@@ -90,3 +91,36 @@ def test_nothing_is_written_through_links(
     with pytest.raises(LeadsElsewhere):
         extract_download()
     assert os.listdir(tmp_path / "elsewhere") == []
+
+
+@pytest.mark.parametrize(
+    ("image", "variables", "why"),
+    [
+        (extract_download, {}, "the variable url is missing; give the task url="),
+        (extract_download, {"url": "http://x/.."}, "http://x/.. ends in no name of a file"),
+        (extract_download, {"url": "http://x/a", "folder": "../b"}, "the folder '../b' leads out"),
+        (print_file, {"file_path": "/nowhere/x"}, "/nowhere/x cannot be read: No such file"),
+        (samples_sum, {"a": "1", "b": "two"}, "the variable b is no number: 'two'"),
+        (samples_sum, {"a": "1", "b": "2", SHARED_VARIABLE: ""}, "a shared directory is missing"),
+    ],
+)
+def test_what_an_image_lacks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Callable[[], object], variables: dict[str, str], why: str
+) -> None:
+    """The error names the variable, and the way out."""
+    for name, value in {SHARED_VARIABLE: str(tmp_path), **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(StagingFailed, match=re.escape(why)):
+        image()
+
+
+def test_download_without_a_shared_directory_goes_with_the_task(
+    served: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is in the folder that the task begins in."""
+    (served[0] / "page.txt").write_text("a page")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.delenv(SHARED_VARIABLE)
+    monkeypatch.setenv("url", f"{served[1]}/page.txt")
+    extract_download()
+    assert Path("page.txt").read_text() == "a page"

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,10 @@ def echo(name: str, **options: Any) -> BashOperator:
 def anything(value: Any) -> Any:
     """Return a value as programs without types have it."""
     return value
+
+
+async def waits() -> None:
+    """Do nothing."""
 
 
 def depends(dag: DAG) -> dict[str, tuple[str, ...]]:
@@ -187,6 +192,16 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
         (lambda: HttpOperator("a", "http://x", headers={"a b": "c"}), "unlike 'a b'"),
         (lambda: HttpOperator("a", "http://x", headers={"A": "{{DAGORAMA_TOKEN}}"}), "setting of dagorama"),
         (lambda: HttpSensor("a", "http://x", timeout=-1), "timeout must be"),
+        (lambda: HttpSensor("a", "http://x", headers=anything(["A: b"])), "headers must be a dict"),
+        (lambda: HttpSensor("a", "http://x", response_check=anything("ok")), "response_check must be a function"),
+        (lambda: HttpOperator("a", "http://x", response_filter=anything(3)), "response_filter must be a function"),
+        (lambda: HttpOperator("a", "http://x", timeout=inf), "timeout must be a timedelta or a number"),
+        (lambda: HttpOperator("a", anything(3)), "the url must be a text"),
+        (lambda: FileSensor("a", "x", poke_interval=0), "poke_interval must be more than 0"),
+        (lambda: BashOperator("a", "ls", cwd=anything(3)), "cwd must be a folder"),
+        (lambda: PythonOperator("a", waits), "asyncio.run"),
+        (lambda: echo("a") >> anything([]) >> echo("b"), "beside >> stands an empty list"),
+        (lambda: anything([]) >> echo("b"), "beside >> stands an empty list"),
         (lambda: FileSensor("a", ""), "must be a path"),
     ],
 )
@@ -204,11 +219,21 @@ def test_what_cannot_be_is_refused(write: Callable[[], object], why: str) -> Non
         ({"schedule": 3}, "a cron string or a timedelta"),
         ({"start_date": "today"}, "must be a datetime"),
         ({"parallelism": "many"}, "parallelism must be"),
+        ({"catchup": "no"}, "catchup must be True or False"),
+        ({"allow_partial_failure": "false"}, "allow_partial_failure must be True or False"),
     ],
 )
 def test_what_a_dag_cannot_have_is_refused(of_dag: dict[str, Any], why: str) -> None:
     """It is told with the rest, at the DAG's line."""
     assert any(why in line for line in refused(lambda: echo("a"), **of_dag))
+
+
+@pytest.mark.parametrize("url", ["http://me:s3cret@x/", "http://x/?token=s3cret and"])
+def test_secrets_of_urls_are_not_told(url: str) -> None:
+    """What is wrong with a URL is told without the parts of it that may be secret."""
+    (line,) = refused(lambda: HttpOperator("a", url))
+    assert "the url cannot be 'http://x/" in line
+    assert "s3cret" not in line
 
 
 def test_operators_belong_to_one_dag() -> None:
