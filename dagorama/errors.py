@@ -389,7 +389,7 @@ class CalledElsewhere(DagoramaError, RuntimeError):
 
 
 class ResultTimeout(DagoramaError, TimeoutError):
-    """The value did not come in time. The work goes on; it can be waited for again."""
+    """The value did not come in time. The work goes on, unless it was to be cancelled; it can be waited for again."""
 
     def __init__(
         self,
@@ -399,16 +399,19 @@ class ResultTimeout(DagoramaError, TimeoutError):
         timeout_s: float,
         why: Why | None = None,
         broker_answers: bool = True,
+        goes_on: bool = True,
     ) -> None:
         """`node_id` is the node that was waited for, None where it was the instance; `why` says what holds it.
 
-        `why` is None where the broker did not say; `broker_answers` tells whether it answers at all.
+        `why` is None where the broker did not say; `broker_answers` tells whether it answers at all, and `goes_on`
+        whether the work was not cancelled.
         """
         self.instance_id = instance_id
         self.node_id = node_id
         self.timeout_s = timeout_s
         self.why = why
         self.broker_answers = broker_answers
+        self.goes_on = goes_on
         waited_for = f"node {node_id} of instance {instance_id} had no value"
         if node_id is None:
             waited_for = f"instance {instance_id} had not ended"
@@ -418,7 +421,8 @@ class ResultTimeout(DagoramaError, TimeoutError):
             holds = ""
         else:
             holds = "; the broker does not answer now, so what holds it is not known"
-        super().__init__(f"{waited_for} within {timeout_s:g} s; it goes on, and can be waited for again{holds}")
+        state = "it goes on, and can be waited for again" if goes_on else "it was cancelled then"
+        super().__init__(f"{waited_for} within {timeout_s:g} s; {state}{holds}")
 
 
 class Stuck(DagoramaError):

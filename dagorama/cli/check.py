@@ -31,8 +31,8 @@ def check(target: str, strict: bool, as_json: bool) -> None:
     be imported or has no definition. Workers without --import do not tell the broker the versions of their functions:
     where only such a worker would run a function, it is named, and may turn out to have another version.
 
-    A TARGET such as nightly.cfg, or a path.py with a DAG of operators, is a workflow, for which no broker is asked.
-    Exit status: 0 it is right, 1 it has problems, which are listed with file and line.
+    A TARGET such as nightly.cfg, or a path.py with a DAG of operators or an operation, is a workflow, for which no
+    broker is asked. Exit status: 0 it is right, 1 it has problems, which are listed with file and line.
     """
     _check_workflow(target, strict=strict, as_json=as_json)
     if strict:

@@ -60,7 +60,7 @@ def run(
     TARGET is module:Class or path.py:Class, or the module or file alone if it has one definition. ARGUMENTS are Python
     literals, such as 1, "['a', 'b']" or name=None; what is no literal is a string. Put -- before arguments that begin
     with a dash. A TARGET such as nightly.cfg is a workflow, by the suffix of the file, and takes no arguments; so is a
-    path.py, or path.py:name, with a DAG of operators.
+    path.py, or path.py:name, with a DAG of operators or an operation.
 
     The value goes to standard output: a string as it is, everything else as Python writes it; of a workflow, a line for
     each task that changes. What nodes print, and how it goes on, goes to standard error. Exit status: 0 done, 1 a node

@@ -19,11 +19,13 @@ import click
 from dagorama.cli.options import working_directory
 from dagorama.code.importing import import_users
 from dagorama.definition import DAGDefinition
+from dagorama.errors import BrokerUnavailable
 from dagorama.inspection import problem_of_call, shown_signature
 from dagorama.workflows.formats import read_suffixes
 from dagorama.workflows.problems import WorkflowError
 
 if TYPE_CHECKING:
+    from dagorama.workflows.operations import ContainerizedOperation
     from dagorama.workflows.operators import DAG
 
 
@@ -53,26 +55,29 @@ def load_target(text: str) -> Target:
     return Target(definition=_definition(module, name or _only(module, where), where), folder=folder)
 
 
-def dag_of(text: str) -> DAG | None:
-    """Import "module:name" or "path.py:name", or without the name where the module has one DAG of operators.
+def workflow_of(text: str) -> DAG | ContainerizedOperation | None:
+    """Import "module:name" or "path.py:name", or without the name where the module has one DAG or operation.
 
     Returns None where a definition is meant. Raises `click.UsageError` that names the fault, and `WorkflowError` for a
     DAG that is wrong.
     """
     where, name = split_target(text)
     module, _ = import_target(where)
-    operators = sys.modules.get("dagorama.workflows.operators")
-    if operators is None:  # so there is none
-        return None
     if name:
         found = getattr(module, name, None)
-        return found if isinstance(found, operators.DAG) else None
-    dags = {name: value for name, value in vars(module).items() if isinstance(value, operators.DAG)}
-    own = {name: value for name, value in dags.items() if value.module == module.__name__}
+        return found if isinstance(found, _workflow_kinds()) else None
+    there = {name: value for name, value in vars(module).items() if isinstance(value, _workflow_kinds())}
+    own = {name: value for name, value in there.items() if value.place.file == module.__file__}
     if own and len({*map(id, own.values())}) + len(_definitions(module)) > 1:
         names = " or ".join(f"{where}:{one}" for one in (*own, *_definitions(module)))
-        raise click.UsageError(f"{where} has several DAGs: write {names}")
+        raise click.UsageError(f"{where} has several workflows: write {names}")
     return next(iter(own.values()), None)
+
+
+def _workflow_kinds() -> tuple[type[DAG | ContainerizedOperation], ...]:
+    """Return the classes of workflows that are written in Python, as far as they are imported."""
+    named = (("dagorama.workflows.operators", "DAG"), ("dagorama.workflows.operations", "ContainerizedOperation"))
+    return tuple(getattr(sys.modules[module], name) for module, name in named if module in sys.modules)
 
 
 def split_target(text: str) -> tuple[str, str]:
@@ -129,6 +134,11 @@ def _import(name: str, folder: Path, where: str) -> ModuleType:
         raise _not_importable(where, error) from None
     except WorkflowError:  # it has the places of all faults
         raise
+    except BrokerUnavailable as error:
+        raise click.UsageError(
+            f"{where} starts something while it is imported, and {error}. What starts runs stands below "
+            "`if __name__ == '__main__':` in a file that commands read"
+        ) from None
     except Exception as error:
         raise _not_importable(where, error) from None
 

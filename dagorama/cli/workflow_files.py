@@ -6,15 +6,19 @@ from pathlib import Path
 
 import click
 
-from dagorama import Instance, InstanceState, KeyConflict, instance_options, instances
+from dagorama import Instance, InstanceState, KeyConflict, instances
 from dagorama.cli.asking import asks, latest_run
 from dagorama.cli.failure import Refused, WrongFile
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
+from dagorama.cli.target import workflow_of
 from dagorama.cli.workflows import begin, loaded, prepared, workflow_alone, workflow_options
 from dagorama.client.status import VERSION_CHARS
 from dagorama.logging import printable
+from dagorama.workflows.argo import as_text
+from dagorama.workflows.configuration import BadOperationConfiguration
 from dagorama.workflows.formats import FORMATS, format_of, write_workflow
+from dagorama.workflows.operations.base import ContainerizedOperation
 from dagorama.workflows.problems import WorkflowError
 
 
@@ -27,7 +31,7 @@ def apply(
     file: str, strict: bool, uploads: tuple[tuple[str, Path], ...], commands: Path | None, key: str | None
 ) -> None:
     """Start a run of the workflow in FILE at the broker, and print the instance's id. FILE may be path.py, which has a
-    DAG of operators, with :name after it for one of several.
+    DAG of operators or an operation, with :name after it for one of several.
 
     Each time is a run of its own, whatever has become of those before; standard error says whether the file has changed
     since the last one. With --key a second time starts nothing, and prints the same id; status 4 where the file has
@@ -44,8 +48,7 @@ def apply(
     else:
         known = {one.id for one in instances(key=key, limit=1)}
         try:
-            with instance_options(key=key):
-                run = begin(ready)
+            run = begin(ready, key=key)
         except KeyConflict as error:
             raise Refused(str(error)) from None
         told = "was started under this key before: nothing was started" if run.instance_id in known else "was started"
@@ -76,13 +79,21 @@ def _told(before: Instance | None, version: str) -> str:
 def export(file: str, name: str, strict: bool) -> None:
     """Write the workflow in FILE in another format to standard output.
 
-    FILE may be path.py, which has a DAG of operators, with :name after it for one of several.
+    FILE may be path.py, which has a DAG of operators or an operation, with :name after it for one of several.
 
     Exit status: 0 done, 2 the file is wrong, or the other format has no words for a part of it.
     """
-    workflow = workflow_alone(file, loaded(file, strict=strict))
     try:
-        text = write_workflow(workflow, name)
+        text = _manifest(file) if name == "argo" else ""
+        text = text or write_workflow(workflow_alone(file, loaded(file, strict=strict)).workflow, name)
+    except BadOperationConfiguration as error:
+        raise click.UsageError(printable(str(error))) from None
     except WorkflowError as error:
         raise WrongFile(str(error)) from None
     click.echo(text, nl=False)
+
+
+def _manifest(file: str) -> str:
+    """Return the manifest of an operation, which may be one that cannot run here; nothing for other targets."""
+    written = None if format_of(Path(file)) is not None else workflow_of(file)
+    return as_text(written.to_workflow()) if isinstance(written, ContainerizedOperation) else ""

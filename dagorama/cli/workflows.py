@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,17 +13,18 @@ from uuid import UUID
 
 import click
 
-from dagorama import attach
+from dagorama import attach, instance_options, instances
 from dagorama.cli.failure import CannotStart, WrongFile
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Settings, follow, house
-from dagorama.cli.target import dag_of
+from dagorama.cli.target import workflow_of
 from dagorama.client.status import InstanceStatus
 from dagorama.definition import DAGInstance
-from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
+from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError, ResultTimeout
 from dagorama.logging import printable
 from dagorama.settings import should_run_inline
 from dagorama.states import NodeState
+from dagorama.workflows.configuration import BadOperationConfiguration
 from dagorama.workflows.endings import told_end
 from dagorama.workflows.executors.finding import EXECUTOR_SETTING, OWN, PROCESS, executor_names
 from dagorama.workflows.executors.process.places import jobs_of
@@ -38,6 +39,9 @@ T = TypeVar("T")
 
 #: Seconds after which a job ends whose worker was killed: enough for another worker to be started, and no more.
 ORPHAN_S = "10"
+#: So long a command waits for what belongs to the end of its run.
+HOOKS_S = 8.0
+_LEFT = "what belongs to the end of the run, such as an exit notice,"
 #: Statuses are listed no more often than this many seconds, or ten times as long as listing them takes.
 _LIST_S = 0.2
 #: Whether jobs have ended is looked at so often, in seconds.
@@ -53,6 +57,8 @@ class Prepared:
     parameters: object
     #: Its commands begin there.
     directory: Path
+    #: Starts a run, given tags for it and its key, if any.
+    start: Callable[[Mapping[str, str], str | None], DAGInstance[dict[str, object]]]
 
 
 class _Upload(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # only click 8.3 and later can be told of what
@@ -106,14 +112,14 @@ def _choose_executor(ctx: click.Context, param: click.Parameter, value: str | No
 
 
 def read_target(target: str, *, strict: bool) -> Loaded | None:
-    """Read the workflow of a target: a file, by its suffix, or a module with a DAG; None where a definition is meant.
+    """Read the workflow of a target: a file, by its suffix, or one of a module; None where a definition is meant.
 
     Raises `WorkflowError` with all that is wrong with it, and `click.UsageError` for a module that is not to be had.
     """
     if format_of(Path(target)) is not None:
         return load_workflow(target, strict=strict)
-    dag = dag_of(target)
-    return None if dag is None else dag.load(strict=strict)
+    written = workflow_of(target)
+    return None if written is None else written.load(strict=strict)
 
 
 def prepared(
@@ -123,19 +129,26 @@ def prepared(
 
     Raises `WrongFile` with all that is wrong with it, and `click.UsageError`.
     """
-    workflow = loaded(target, strict=strict)
-    if workflow is None:
+    found = loaded(target, strict=strict)
+    if found is None:
         return None
+    workflow = found.workflow
     if len(dict(uploads)) < len(uploads):
         raise click.UsageError("two uploads have the same name")
     try:
         parameters = prepare_run(workflow, RunOptions(uploads=dict(uploads), commands=commands))
     except WorkflowError as error:
         raise WrongFile(str(error)) from None
-    return Prepared(workflow=workflow, parameters=parameters, directory=Path(workflow.source).resolve().parent)
+    directory = Path(workflow.source).resolve().parent
+
+    def start(tags: Mapping[str, str], key: str | None) -> DAGInstance[dict[str, object]]:
+        with instance_options(key=key):
+            return start_workflow(workflow, parameters, directory=str(directory), tags=tags)
+
+    return Prepared(workflow=workflow, parameters=parameters, directory=directory, start=found.start or start)
 
 
-def loaded(target: str, *, strict: bool) -> Workflow | None:
+def loaded(target: str, *, strict: bool) -> Loaded | None:
     """Read a workflow and tell its warnings and notices; None where the target is a definition.
 
     Raises `WrongFile` with all that is wrong with it.
@@ -147,13 +160,15 @@ def loaded(target: str, *, strict: bool) -> Workflow | None:
     if found is None:
         return None
     tell([*found.warnings, *found.notices])
-    return found.workflow
+    return found
 
 
 def workflow_alone(target: str, found: T | None) -> T:
     """Return what was read of a target, which has to be a workflow; `click.UsageError` for a definition."""
     if found is None:
-        raise click.UsageError(f"{target} has no DAG of operators; `dagorama start` and `run` take definitions")
+        raise click.UsageError(
+            f"{target} has no DAG of operators and no operation; `dagorama start` and `run` take definitions"
+        )
     return found
 
 
@@ -163,13 +178,19 @@ def tell(problems: Sequence[Problem]) -> None:
         click.echo(str(problem), err=True)
 
 
-def begin(ready: Prepared) -> DAGInstance[dict[str, object]]:
-    """Start a run, and say to standard error what its starter ought to know."""
+def begin(ready: Prepared, *, key: str | None = None) -> DAGInstance[dict[str, object]]:
+    """Start a run, under a key if there is one, and say to standard error what its starter ought to know.
+
+    Raises `click.UsageError` for a run that cannot be started.
+    """
     executor = os.environ.get(EXECUTOR_SETTING) or PROCESS
     if all(task.executor != executor for task in ready.workflow.tasks):
         click.echo(f"no task has an image, which the executor {executor} runs: all are processes", err=True)
     tags = {FILE_TAG: file_tag(ready.workflow.source)}
-    run = start_workflow(ready.workflow, ready.parameters, directory=str(ready.directory), tags=tags)
+    try:
+        run = ready.start(tags, key)
+    except BadOperationConfiguration as error:
+        raise click.UsageError(printable(str(error))) from None
     for sentence in ready.parameters.told(str(run.instance_id)) if isinstance(ready.parameters, Telling) else ():
         click.echo(printable(sentence), err=True)
     return run
@@ -194,6 +215,7 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
             with _cancelled_if_stopped(run):
                 follow(instance, workers, _printed(view, run), settings.tolerations)
             _print(view, run)
+            _wait_for_hooks(run)
             view.take_others(others_failed(run))
             ended = [] if view.has_succeeded else told_end(run)
         except (BrokerUnavailable, BrokerRefused) as error:
@@ -201,6 +223,18 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
     for line in filter(None, [*ended, view.not_scheduled, view.last_line()]):
         click.echo(printable(line))
     return 0 if view.has_succeeded else 1
+
+
+def _wait_for_hooks(run: DAGInstance[dict[str, object]]) -> None:
+    """Wait until all is done that belongs to the end of a run, such as exit notices, or say what was not."""
+    for hooks in instances(tags={"instance": str(run.instance_id)}):
+        try:
+            hooks.wait(HOOKS_S)
+        except ResultTimeout as error:
+            last = str(error.why).splitlines()[-1].strip() if error.why else ""
+            click.echo(printable(f"{_LEFT} is not done within {HOOKS_S:g} s, and not waited for: {last}"), err=True)
+        except DagoramaError as error:
+            click.echo(printable(f"{_LEFT} is not done: {error}"), err=True)
 
 
 @contextmanager

@@ -8,15 +8,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from dagorama.errors import DagoramaError
+from dagorama.logging import get_logger
 from dagorama.options import real_number
 from dagorama.urls import url_problem, without_secrets
+from dagorama.workflows.events import checked_name
 
 #: Where a shared directory is that was asked for by `True`.
 SHARED_PATH = "/mnt/shared"
 #: The variable of tasks that names the first shared directory.
 SHARED_VARIABLE = "shared_directory"
+#: The variable of tasks that has the name of the run, and what stands for that name in variables, as Argo has it.
+RUN_VARIABLE, RUN_NAME = "CH_WORKFLOW_NAME", "{{workflow.name}}"
+#: The image that puts a message into a queue.
+NOTIFY_IMAGE = "workflows-notify-queue"
 #: How a shared directory may be used; empty is as good as "rw".
 MODES = ("", "ro", "rw", "rwx")
 #: Names of claims, as clusters take them (RFC 1123).
@@ -41,6 +48,10 @@ class SharedDirectory:
     #: One of `MODES`.
     mode: str = ""
 
+    def __str__(self) -> str:
+        """Write it as it is given."""
+        return ":".join(filter(None, (self.claim, self.path, self.mode)))
+
     @property
     def is_read_only(self) -> bool:
         """Return whether tasks may only read it."""
@@ -53,8 +64,9 @@ class SharedDirectory:
 
     @property
     def volume_name(self) -> str:
-        """Return the name of the volume in manifests."""
-        return self.path.replace("/", "").replace("_", "").lower()
+        """Return the name of the volume in manifests, of what a label of the DNS may have."""
+        plain = self.path.replace("/", "").replace("_", "").lower()
+        return re.sub(r"[^a-z0-9]+", "-", plain)[:63].strip("-") or "volume"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +118,24 @@ def read_directory(text: object) -> SharedDirectory:
     return SharedDirectory(path.rstrip("/"), claim, mode)
 
 
-def read_directories(given: object) -> tuple[SharedDirectory, ...]:
-    """Return the shared directories of an operation: of `True`, one text, or several; none for what is empty."""
+def read_directories(given: object, what: str = "shared_directory") -> tuple[SharedDirectory, ...]:
+    """Return the directories of an option: of `True`, one text, or several; none for what is empty."""
     if not given:
         return ()
     if given is True:
         return (SharedDirectory(SHARED_PATH),)
     texts = [given] if isinstance(given, str) else given
     if not isinstance(texts, Iterable):
-        raise BadOperationConfiguration(f"shared_directory must be a text, several, or True, not {given!r}")
+        raise BadOperationConfiguration(f"{what} must be a text, several, or True, not {given!r}")
     found = tuple(map(read_directory, texts))
-    for what, names in (
+    for kind, names in (
         ("directory", [one.path for one in found]),
         ("volume", [one.claim for one in found if one.claim]),
         ("volume name", [one.volume_name for one in found]),
     ):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise BadOperationConfiguration(f"shared_directory names the {what} {twice[0]!r} twice")
+            raise BadOperationConfiguration(f"{what} names the {kind} {twice[0]!r} twice")
     return found
 
 
@@ -132,13 +144,17 @@ def read_contexts(given: object) -> tuple[PodExecutionContext, ...]:
     if given is None:
         return ()
     contexts: list[PodExecutionContext] = []
-    for one in given if isinstance(given, (list, tuple)) else (given,):
+    for one in given if isinstance(given, Iterable) and not isinstance(given, str) else (given,):
         if not isinstance(one, PodExecutionContext):
             raise BadOperationConfiguration(
                 f"pod_context must be a PodExecutionContext, or a tuple or list of them, not {one!r}"
             )
         contexts.append(one)
-    return tuple(contexts)
+    keys = [one.key for one in dict.fromkeys(contexts)]
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise BadOperationConfiguration(f"pod_context has the key {twice!r} twice, and a task has one value of a key")
+    return tuple(dict.fromkeys(contexts))
 
 
 def read_ttl(given: object) -> dict[str, int] | None:
@@ -152,8 +168,11 @@ def read_ttl(given: object) -> dict[str, int] | None:
     times: dict[str, int] = {}
     for name, value in given.items():
         seconds = real_number(value)
-        if seconds is None or not 0 <= seconds < 2**31:
-            raise BadOperationConfiguration(f"{name} in ttl_strategy must be a number of seconds, not {value!r}")
+        if seconds is None or not 0 <= seconds < 2**31 or seconds % 1:
+            raise BadOperationConfiguration(
+                f"{name} in ttl_strategy must be a whole number of seconds, not {value!r}; without it that outcome is "
+                "kept as secondsAfterCompletion says"
+            )
         times[str(name)] = int(seconds)
     return times
 
@@ -162,17 +181,50 @@ def read_notice(given: object) -> ExitNotice | None:
     """Return how somebody is told of the end; None where nobody is."""
     if given is None or given == {}:
         return None
-    if not isinstance(given, Mapping) or not given.keys() <= set(NOTICE_KEYS):
-        keys = ", ".join(map(repr, given)) if isinstance(given, Mapping) else type(given).__name__
-        raise BadOperationConfiguration(f"on_exit_notify must have the keys {', '.join(NOTICE_KEYS)}, not {keys}")
-    for name, value in given.items():
+    if not isinstance(given, Mapping):
+        raise BadOperationConfiguration(f"on_exit_notify must have the keys {', '.join(NOTICE_KEYS)}, not be {given!r}")
+    told = {name: value for name, value in given.items() if name in NOTICE_KEYS and value is not None}
+    pass_over("on_exit_notify", given.keys() - set(NOTICE_KEYS), NOTICE_KEYS)
+    for name, value in told.items():
         if not isinstance(value, str) or (not value and name != "payload"):
             raise BadOperationConfiguration(f"{name} in on_exit_notify must be a text, not {value!r}")
-    if given.keys() == {"payload"}:
-        raise BadOperationConfiguration("on_exit_notify has a payload, but neither queue, url nor image to send it to")
-    if problem := url_problem(given["url"]) if "url" in given else "":
-        shown = without_secrets(given["url"])
+    if not told.keys() - {"payload"}:
+        raise BadOperationConfiguration("on_exit_notify has neither queue, url nor image to tell of the end")
+    if problem := url_problem(told["url"]) if "url" in told else "":
+        shown = without_secrets(told["url"])
         raise BadOperationConfiguration(
             f"url in on_exit_notify cannot be {shown!r}: {problem}; take one of http or https"
         )
-    return ExitNotice(**given)
+    check_message("on_exit_notify", told.get("queue"), told.get("payload"))
+    return ExitNotice(**told)
+
+
+def check_message(what: str, queue: str | None, payload: str | None) -> None:
+    """Raise `BadOperationConfiguration` for a message that could not be put into its queue, or sent."""
+    try:
+        if queue is not None:
+            checked_name("queue", queue)
+        (payload or "").encode()
+    except UnicodeEncodeError:
+        raise BadOperationConfiguration(f"payload in {what} has half of a surrogate pair, which no text has") from None
+    except ValueError as error:
+        raise BadOperationConfiguration(f"{what}: {error}") from None
+
+
+def warn_of_overrides(kind: type, names: Iterable[str]) -> None:
+    """Warn of methods that a class has to change a manifest, as subclasses in the other system do: none is called."""
+    found = ", ".join(name for name in names if name in vars(kind))
+    if found:
+        get_logger().warning(
+            "%s has %s, which nothing calls here: what it changes of a manifest has no effect", kind.__qualname__, found
+        )
+
+
+def pass_over(what: str, unknown: Iterable[object], known: Iterable[str]) -> None:
+    """Warn of names that mean nothing, as scripts have them; raise `BadOperationConfiguration` for likely slips."""
+    names = ", ".join(known)
+    for name in sorted(map(str, unknown)):
+        alike = get_close_matches(name, names.split(", "), n=1)
+        if alike:
+            raise BadOperationConfiguration(f"{what} knows no {name!r}: did you mean {alike[0]!r}?")
+        get_logger().warning("%s passes over %r, which means nothing to it; it knows %s", what, name, names)

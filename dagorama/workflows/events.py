@@ -76,7 +76,7 @@ def publish(queue: str, body: Mapping[str, Any], *, key: str | None = None) -> N
     A message is what JSON has, so that readers need no code of its publisher's. Raises `ValueError`, naming the part,
     for anything else, and `KeyConflict` where another message has the key.
     """
-    name, told = _checked("queue", queue), _as_json(body)
+    name, told = checked_name("queue", queue), _as_json(body)
     # Inside a node a definition would join the instance of the node; a message is one of its own.
     run_apart(lambda: _publish(name, told, key))
 
@@ -100,8 +100,8 @@ def subscribe(
     a message once. One that cannot be read, such as of a program of another version, is passed over with a warning that
     names it. Raises `ValueError`, and as it is read `BrokerUnavailable`.
     """
-    _checked("queue", queue)
-    _checked("group", group)
+    checked_name("queue", queue)
+    checked_name("group", group)
     if start not in ("earliest", "latest"):
         raise ValueError(f"start must be 'earliest' or 'latest', not {start!r}")
     changes = dagorama.changes()
@@ -190,7 +190,8 @@ def _problem_in(part: object, path: str, depth: int) -> str:
     return f"{path} is of type {type(part).__name__}; write it as a text or a number"
 
 
-def _checked(what: str, name: object) -> str:
+def checked_name(what: str, name: object) -> str:
+    """Return the name of a queue or of a group of readers; `ValueError` for what cannot be one."""
     if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH_MAX or not name.isprintable():
         raise ValueError(
             f"{what} must be a name of 1 to {NAME_LENGTH_MAX} characters that can be printed, not {name!r}"

@@ -21,7 +21,7 @@ def call_in_process(
     """
     function_process.write_call(folder, call)
     # The modules that this worker can import, the function's process can, and before them the task's own.
-    own = [value for name, value in here.task.env if name == "PYTHONPATH" and value]
+    own = [value for name, value in (env or dict(here.task.env)).items() if name == "PYTHONPATH" and value]
     path = os.pathsep.join([*own, *(each or os.getcwd() for each in sys.path)])
     argv = (sys.executable, "-u", "-m", function_process.__name__, str(folder))
     variables = {**(env or {}), "PYTHONPATH": path}

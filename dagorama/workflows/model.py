@@ -6,7 +6,7 @@ the definition: two files that differ in them alone are one version of a workflo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
@@ -17,6 +17,7 @@ from dagorama.workflows.problems import Place, Problem
 from dagorama.workflows.versions import version_of
 
 if TYPE_CHECKING:
+    from dagorama.definition import DAGInstance
     from dagorama.workflows.artifacts import Artifact
 
 
@@ -112,6 +113,8 @@ class Loaded:
     warnings: tuple[Problem, ...] = ()
     #: Things to know that are nobody's fault: no reader takes them for errors.
     notices: tuple[Problem, ...] = ()
+    #: Starts a run, given tags for it and its key, if any; None where there is no more to it than the workflow.
+    start: Callable[[Mapping[str, str], str | None], DAGInstance[dict[str, object]]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

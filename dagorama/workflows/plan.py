@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
-from dagorama.workflows.configuration import ExitNotice, PodExecutionContext, SharedDirectory
+from dagorama.workflows.configuration import (
+    RUN_NAME,
+    RUN_VARIABLE,
+    SHARED_VARIABLE,
+    BadOperationConfiguration,
+    ExitNotice,
+    PodExecutionContext,
+    SharedDirectory,
+    read_directory,
+)
 from dagorama.workflows.tasks import Task
 
 
@@ -38,3 +48,18 @@ class Plan:
         """Return the directories of the operation, and those of single tasks, each path once."""
         every = [*self.directories, *(one for task in self.tasks for one in task.directories)]
         return tuple({(one.path, one.claim): one for one in reversed(every)}.values())[::-1]
+
+    def directories_of(self, task: Task) -> tuple[SharedDirectory, ...]:
+        """Return the directories of a task: its own, and those of all tasks at other paths."""
+        return tuple({one.path: one for one in (*self.directories, *task.directories)}.values())
+
+    def variables(self, task: Task) -> dict[str, str]:
+        """Return the variables of a task, among them the path of its first shared directory, and the run's name.
+
+        Scripts give the directory to their tasks, too, as they give it to the operation: "claim:/path".
+        """
+        first = [(SHARED_VARIABLE, one.path) for one in self.directories_of(task)[:1]]
+        variables = {**dict(first), **task.env, RUN_VARIABLE: RUN_NAME}
+        with suppress(KeyError, BadOperationConfiguration):
+            variables[SHARED_VARIABLE] = read_directory(variables[SHARED_VARIABLE]).path
+        return variables

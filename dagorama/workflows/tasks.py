@@ -7,11 +7,19 @@ Tasks are made in one line each and given to an operation, which runs them, or w
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from dagorama.inspection import problem_of_function
 from dagorama.options import whole_number
-from dagorama.workflows.configuration import BadOperationConfiguration, SharedDirectory, read_directory
+from dagorama.workflows.callers import calling_module
+from dagorama.workflows.configuration import (
+    BadOperationConfiguration,
+    SharedDirectory,
+    read_directories,
+    warn_of_overrides,
+)
 
 __all__ = [
     "BashTask",
@@ -37,9 +45,9 @@ PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 class Task:
     """A task, by its name, which is written in small letters and with "-" for blanks.
 
-    `resources` are requests and limits as clusters have them. Each of `volume_mounts` is "[CLAIM:]PATH[:MODE]". A task
-    that fails is tried again `retry_limit` times. `template_overrides` is merged into the task's template of a
-    manifest. The keywords in `env` become variables of the task, made texts. Two tasks of the same name are equal.
+    `resources` are requests and limits as clusters have them. `volume_mounts` is "[CLAIM:]PATH[:MODE]", or several of
+    these. A task that fails is tried again `retry_limit` times. `template_overrides` is merged into the task's template
+    of a manifest. The keywords in `env` become variables of the task, made texts. Two tasks of the same name are equal.
     Raises `BadOperationConfiguration`.
     """
 
@@ -47,20 +55,24 @@ class Task:
         self,
         name: str,
         resources: Mapping[str, Any] | None = None,
-        volume_mounts: Iterable[str] | None = None,
+        volume_mounts: str | Iterable[str] | None = None,
         retry_limit: int = 0,
         template_overrides: Mapping[str, Any] | None = None,
         **env: object,
     ) -> None:
         """Take what is common to all tasks."""
         self.name = checked_name("a task", name)
-        self.resources = dict(resources or {})
-        self.volume_mounts = list(volume_mounts or ())
+        self.resources = _checked_resources(self.name, resources)
         #: The directories that only this task has.
-        self.directories: tuple[SharedDirectory, ...] = tuple(map(read_directory, self.volume_mounts))
+        self.directories: tuple[SharedDirectory, ...] = read_directories(volume_mounts, "volume_mounts")
         self.retry_limit = _checked_retries(self.name, retry_limit)
-        self.template_overrides = dict(template_overrides or {})
+        self.template_overrides = _checked_mapping(self.name, "template_overrides", template_overrides)
         self.env = {each: _checked_variable(self.name, each, value) for each, value in env.items()}
+
+    def __init_subclass__(cls) -> None:
+        """Warn of a subclass that is written for the other system."""
+        super().__init_subclass__()
+        warn_of_overrides(cls, ("spec", "instance", "envs", "volumes_mounts_spec", "cloudharness_configmap_spec"))
 
     def __repr__(self) -> str:
         """Show its kind and name."""
@@ -79,6 +91,11 @@ class Task:
         """Return the image that a cluster runs it in."""
         return BASE_IMAGE
 
+    @property
+    def volume_mounts(self) -> list[str]:
+        """Return the directories that only this task has, as they are written."""
+        return [str(one) for one in self.directories]
+
     def add_env(self, name: str, value: object) -> None:
         """Set a variable of its environment."""
         self.env[name] = _checked_variable(self.name, name, value)
@@ -93,8 +110,10 @@ class InlinedTask(Task):
     def __init__(self, name: str, source: str, **kwargs: Any) -> None:
         """Take the script."""
         super().__init__(name, **kwargs)
-        if not isinstance(source, str) or "\0" in source:
+        if not isinstance(source, str):
             raise BadOperationConfiguration(f"the source of task {self.name!r} must be a text, not {source!r}")
+        if problem := _problem_of(source):
+            raise BadOperationConfiguration(f"the source of task {self.name!r} {problem}")
         self.source = source
 
 
@@ -107,8 +126,8 @@ class BashTask(InlinedTask):
 class PythonTask(Task):
     """A function that is called with `args`, in a process of its own, and whose value is the task's.
 
-    It may be nested or a lambda, and takes along the objects that it refers to (cloudpickle). In a manifest
-    stands its source, which has to do by itself.
+    It may be nested or a lambda, and takes along what it uses of the file of the task (cloudpickle). Where that cannot
+    travel, workers must have the file. In a manifest stands its source, which has to do by itself.
     """
 
     command = "python"
@@ -118,8 +137,12 @@ class PythonTask(Task):
         super().__init__(name, **kwargs)
         if not callable(func):
             raise BadOperationConfiguration(f"task {self.name!r} must have a function, not {func!r}")
+        if problem := problem_of_function(func, args, {}):
+            raise BadOperationConfiguration(f"the function of task {self.name!r} cannot be called so: {problem}")
         self.func = func
         self.args = args
+        #: The module that it is written in, of which the function takes along what it uses.
+        self.module = calling_module()
 
 
 class ContainerizedTask(Task):
@@ -176,9 +199,16 @@ class CustomTask(ContainerizedTask):
 class CommandBasedTask(ContainerizedTask):
     """A command that runs in the base image."""
 
-    def __init__(self, name: str, command: str | Sequence[str], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: str | Sequence[str],
+        resources: Mapping[str, Any] | None = None,
+        image_pull_policy: str = "IfNotPresent",
+        **kwargs: Any,
+    ) -> None:
         """Take the command, which there has to be."""
-        super().__init__(name, command=command, **kwargs)
+        super().__init__(name, resources, image_pull_policy, command, **kwargs)
         if not self.command:
             raise BadOperationConfiguration(f"task {self.name!r} must have a command")
 
@@ -205,6 +235,14 @@ def checked_name(what: str, name: object, length_max: int = NAME_LENGTH_MAX) -> 
     return made
 
 
+def nothing_to_run(task: Task) -> BadOperationConfiguration:
+    """Return the error for a task that says nothing of what it runs."""
+    return BadOperationConfiguration(
+        f"task {task.name!r} of {type(task).__name__} says nothing of what it runs: take a PythonTask, a BashTask or a "
+        "CustomTask"
+    )
+
+
 def _checked_retries(task: str, limit: object) -> int:
     number = whole_number(limit)
     if number is None or not 0 <= number <= 1000:
@@ -213,12 +251,48 @@ def _checked_retries(task: str, limit: object) -> int:
 
 
 def _checked_variable(task: str, name: str, value: object) -> str:
-    text = str(value)
-    if "=" in name or "\0" in name + text or not name:
-        # The value may be secret.
-        problem = "whose value has a NUL character" if "\0" in text else "which is no name of one"
-        raise BadOperationConfiguration(f"task {task!r} cannot have the variable {name!r}, {problem}")
+    # The value may be secret, so no message has it.
+    refused = f"task {task!r} cannot have the variable {name!r}, "
+    if not name or "=" in name or _problem_of(name):
+        raise BadOperationConfiguration(f"{refused}which is no name of one")
+    try:
+        text = str(value)
+    except Exception as error:
+        problem = f"whose value of {type(value).__name__} has no text: {type(error).__name__}"
+        raise BadOperationConfiguration(f"{refused}{problem}") from error
+    if problem := _problem_of(text):
+        raise BadOperationConfiguration(f"{refused}whose value {problem}")
     return text
+
+
+def _problem_of(text: str) -> str:
+    """Return why no process can be given a text; empty for one that it can."""
+    if "\0" in text:
+        return "has a NUL character"
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        return "has half of a surrogate pair, which no text has"
+    return ""
+
+
+def _checked_mapping(task: str, what: str, given: object) -> dict[str, Any]:
+    if given is not None and not isinstance(given, Mapping):
+        raise BadOperationConfiguration(
+            f"{what} of task {task!r} must be a mapping, as manifests have it, not {given!r}"
+        )
+    return dict(given or {})
+
+
+def _checked_resources(task: str, given: object) -> dict[str, Any]:
+    resources = _checked_mapping(task, "resources", given)
+    for kind, quantities in resources.items():
+        if not isinstance(quantities, Mapping):
+            raise BadOperationConfiguration(
+                f"resources of task {task!r} are requests and limits, each a mapping of quantities, unlike "
+                f"{kind!r}: {quantities!r}"
+            )
+    return resources
 
 
 def _checked_command(task: str, command: object) -> list[str] | None:

@@ -17,7 +17,7 @@ from dagorama.ui.api.kinds import Key, Number, Text, Word
 from dagorama.ui.api.rows import Asked, Field, Operation
 from dagorama.ui.downloads import POLICY
 from dagorama.ui.pages.logs import in_order
-from dagorama.workflows.operations.execution import Execution, Status
+from dagorama.workflows.operations.execution import Execution, OperationStatus
 from dagorama.workflows.operations.queries import OperationNotFound, delete_workflow, get_workflow, get_workflows
 
 P = ParamSpec("P")
@@ -28,7 +28,7 @@ TEXT = "text/plain"
 ROOT = ""
 RUN_NAME = Field(name="name", kind=Key(), about="the run's name", is_required=True)
 QUERY = (
-    Field(name="status", kind=Word(tuple(Status)), about="with this status"),
+    Field(name="status", kind=Word(tuple(OperationStatus)), about="with this status"),
     Field(name="limit", kind=Number(1, 100), about="so many at most", default=10),
     Field(
         name="continue_token", kind=Text(), about="the one of the answer before; the newest runs without it", default=""
@@ -41,7 +41,7 @@ class RunStatus:
     """How a run stands."""
 
     name: str
-    status: Status
+    status: OperationStatus
     instance_id: UUID
     #: Its facts in the form that Argo Workflows has for them.
     raw: dict[str, object]

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from dagorama.workflows.argo.manifest import manifest_of
+from dagorama.workflows.argo.manifest import as_text, manifest_of
 
-__all__ = ["manifest_of"]
+__all__ = ["as_text", "manifest_of"]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
-from dagorama.workflows.configuration import PodExecutionContext, SharedDirectory
+from dagorama.workflows.configuration import BadOperationConfiguration, PodExecutionContext, SharedDirectory
 
 #: The label of pods that use a volume which one machine at a time can use.
 USES_VOLUME = "usesvolume"
 #: The longest name and value of a label, as clusters take them.
 _LABEL_LENGTH_MAX = 63
+#: The value of a label, and its key, which may begin with a domain.
+_VALUE = re.compile(r"([A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?)?")
+_KEY = re.compile(r"([a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?")
 #: What a cluster weighs preferences with, from 1 to 100.
 _WEIGHT = 100
 
@@ -26,8 +30,17 @@ def contexts_of_volumes(directories: Iterable[SharedDirectory]) -> list[PodExecu
     return first + [PodExecutionContext(_own(claim), "true", required=True) for claim in claims[1:]]
 
 
-def labels_of(contexts: Iterable[PodExecutionContext], directories: Iterable[SharedDirectory]) -> dict[str, str]:
-    """Return the labels of pods in these contexts that use these directories."""
+def labels_of(contexts: Sequence[PodExecutionContext], directories: Iterable[SharedDirectory]) -> dict[str, str]:
+    """Return the labels of pods in these contexts that use these directories.
+
+    Raises `BadOperationConfiguration` for a context that cannot be a label.
+    """
+    for context in contexts:
+        if not (_KEY.fullmatch(context.key) and _VALUE.fullmatch(context.value)):
+            raise BadOperationConfiguration(
+                f"the context {context.key!r}={context.value!r} cannot be a label of pods: key and value have up to "
+                f"{_LABEL_LENGTH_MAX} letters, digits and -._, and neither begin nor end with one of the latter"
+            )
     claims = list(dict.fromkeys(one.claim for one in directories if one.needs_one_machine))
     labels = {context.key: context.value for context in contexts}
     if claims:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from math import inf
 from typing import Any
 
 from dagorama.workflows.argo.affinity import affinity_of
-from dagorama.workflows.argo.manifest import SERVICE_ACCOUNT
+from dagorama.workflows.argo.manifest import SERVICE_ACCOUNT, as_text
 from dagorama.workflows.argo.staged import (
     RUN_PATH,
     folder_of,
@@ -19,7 +18,7 @@ from dagorama.workflows.argo.staged import (
     lines_before,
     output_artifacts,
 )
-from dagorama.workflows.argo.templates import template_name
+from dagorama.workflows.argo.templates import problem_of_name, template_name
 from dagorama.workflows.configuration import PodExecutionContext
 from dagorama.workflows.formats import FORMATS
 from dagorama.workflows.jobs.work import NOTHING_STAGED, StagedCommand
@@ -38,7 +37,7 @@ ENTRYPOINT = "tasks"
 
 def write(workflow: Workflow) -> str:
     """Return the manifest of a workflow as JSON, which is YAML, too. `WorkflowError` for what it has no words for."""
-    return json.dumps(dag_of(workflow), indent=2, ensure_ascii=False) + "\n"
+    return as_text(dag_of(workflow))
 
 
 def dag_of(workflow: Workflow) -> dict[str, Any]:
@@ -138,7 +137,9 @@ def _names(workflow: Workflow) -> Iterator[Problem]:
     taken = {ENTRYPOINT: "the graph itself"}
     for task in workflow.tasks:
         name = template_name(task.id)
-        if name in taken:
+        if problem := problem_of_name(name):
+            yield Problem(place=task.place, message=f"the id {quoted(task.id)} {problem}", way_out="give it another id")
+        elif name in taken:
             message = f"the id {quoted(task.id)} is {name!r} in a manifest, and so is {taken[name]}"
             yield Problem(place=task.place, message=message, way_out="give it another id")
         taken.setdefault(name, quoted(task.id))

@@ -16,6 +16,8 @@ _NAMED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler
 
 def script_of(task: str, func: Callable[..., object], args: tuple[object, ...]) -> str:
     """Return a script that defines a function and calls it; `BadOperationConfiguration` where that would not work."""
+    if inspect.ismethod(func):
+        raise _refused(task, f"{func.__qualname__} is a method, whose object a cluster has not: make it a function")
     try:
         source = textwrap.dedent(inspect.getsource(func))
         parsed = ast.parse(source).body[0]

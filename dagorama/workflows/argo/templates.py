@@ -9,32 +9,45 @@ from typing import Any
 
 from dagorama.workflows.argo.affinity import affinity_of, contexts_of_volumes, labels_of
 from dagorama.workflows.argo.sources import script_of
-from dagorama.workflows.configuration import SHARED_VARIABLE, BadOperationConfiguration, ExitNotice, SharedDirectory
+from dagorama.workflows.configuration import (
+    NOTIFY_IMAGE,
+    RUN_NAME,
+    BadOperationConfiguration,
+    ExitNotice,
+    SharedDirectory,
+)
 from dagorama.workflows.plan import Plan
-from dagorama.workflows.pods import merged
-from dagorama.workflows.tasks import BashTask, ContainerizedTask, CustomTask, InlinedTask, PythonTask, Task
+from dagorama.workflows.pods import merged, unexpanded
+from dagorama.workflows.tasks import ContainerizedTask, CustomTask, InlinedTask, PythonTask, Task, nothing_to_run
 
-#: The variable that has the name of the run.
-RUN_NAME = "CH_WORKFLOW_NAME"
 #: The template that tells of the end.
 EXIT_HANDLER = "exit-handler"
-#: The image that puts the end into a queue.
-NOTIFY_IMAGE = "workflows-notify-queue"
 #: The settings of the cluster's applications, for tasks that read them; a cluster may have none.
 SETTINGS_VOLUME = "cloudharness-allvalues"
 _SETTINGS_FOLDER = "/opt/cloudharness/resources"
-#: Names of templates and steps, as Argo takes them.
-_NAME = re.compile(r"[^-a-zA-Z0-9]+")
+#: The signs that names of templates and steps do not have, and the longest such name.
+_NO_SIGNS, _NAME_CHARS_MAX = re.compile(r"[^-a-zA-Z0-9]+"), 128
+#: Double braces that hold no variable of Argo's, which refuses them.
+_NO_VARIABLE = re.compile(r"\{\{(?!-?\s*(?:=|(?:workflow|pod|node|inputs|steps|retries|lastRetry)\b))")
+#: Names of variables, as clusters take them.
+_VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
 
 
 def template_name(name: str) -> str:
-    """Return the name that a task has in a manifest."""
-    return _NAME.sub("-", name)
+    """Return the name that a task has in a manifest, which `problem_of_name` may find to be none."""
+    return _NO_SIGNS.sub("-", name).lstrip("-")
+
+
+def problem_of_name(name: str) -> str:
+    """Return why a name of a manifest cannot be one; empty for one that can."""
+    if not name:
+        return "has no letter or digit that a manifest could name it by"
+    return f"has more than the {_NAME_CHARS_MAX} signs that a name may have" if len(name) > _NAME_CHARS_MAX else ""
 
 
 def template_of(task: Task, plan: Plan) -> dict[str, Any]:
     """Return the template of a task."""
-    directories = (*plan.directories, *task.directories)
+    directories = plan.directories_of(task)
     own = contexts_of_volumes(task.directories)
     template: dict[str, Any] = {"name": template_name(task.name), **_labelled(plan, directories)}
     if own:
@@ -43,9 +56,13 @@ def template_of(task: Task, plan: Plan) -> dict[str, Any]:
         template["retryStrategy"] = {"limit": task.retry_limit}
     kind, content = _content(task)
     content["env"] = _variables(task, plan)
+    _check_braces(task, content)
     content["volumeMounts"] = [_settings_mount(), *map(_mount, directories)]
     if task.resources:
-        content["resources"] = _quantities(task.resources)
+        # Clusters have quantities as texts.
+        content["resources"] = {
+            kind: {name: str(value) for name, value in given.items()} for kind, given in task.resources.items()
+        }
     template[kind] = content
     return merged(template, task.template_overrides)
 
@@ -69,16 +86,15 @@ def _content(task: Task) -> tuple[str, dict[str, Any]]:
     """Return the kind of a template, and what it runs."""
     if isinstance(task, ContainerizedTask):
         content: dict[str, Any] = {"image": task.image_name, "imagePullPolicy": task.image_pull_policy}
-        return "container", content if task.command is None else {**content, "command": task.command}
+        if task.command is not None:
+            content["command"] = [unexpanded(word) for word in task.command]
+        return "container", content
     if isinstance(task, PythonTask):
         source = script_of(task.name, task.func, task.args)
     elif isinstance(task, InlinedTask):
         source = task.source
     else:
-        raise BadOperationConfiguration(
-            f"task {task.name!r} of {type(task).__name__} says nothing of what it runs: take a PythonTask, a "
-            f"{BashTask.__name__} or a {CustomTask.__name__}"
-        )
+        raise nothing_to_run(task)
     return "script", {"image": task.image_name, "command": [task.command], "source": source}
 
 
@@ -94,7 +110,7 @@ def _exit_container(notice: ExitNotice, plan: Plan, name: str) -> dict[str, Any]
 
 
 def _exit_request(notice: ExitNotice, plan: Plan, name: str) -> dict[str, Any]:
-    told = {"status": "{{workflow.status}}", "payload": notice.payload, "workflow": "{{workflow.name}}"}
+    told = {"status": "{{workflow.status}}", "payload": notice.payload, "workflow": RUN_NAME}
     request = {
         "url": notice.url,
         "method": "POST",
@@ -110,9 +126,24 @@ def _labelled(plan: Plan, directories: Sequence[SharedDirectory]) -> dict[str, A
 
 
 def _variables(task: Task, plan: Plan) -> list[dict[str, str]]:
-    shared = {SHARED_VARIABLE: plan.directories[0].path} if plan.directories else {}
-    variables = {**shared, **task.env, RUN_NAME: "{{workflow.name}}"}
-    return [{"name": name, "value": value} for name, value in variables.items()]
+    variables = plan.variables(task)
+    wrong = next((name for name in variables if not _VARIABLE.fullmatch(name)), None)
+    if wrong is not None:
+        raise BadOperationConfiguration(
+            f"task {task.name!r} cannot have the variable {wrong!r} on a cluster: names have letters, digits and -._"
+        )
+    return [{"name": name, "value": unexpanded(value)} for name, value in variables.items()]
+
+
+def _check_braces(task: Task, content: Mapping[str, Any]) -> None:
+    """Raise `BadOperationConfiguration` for double braces of which a cluster would make something else."""
+    texts = [content.get("source", ""), *content.get("command", ()), *(each["value"] for each in content["env"])]
+    found = next(filter(None, map(_NO_VARIABLE.search, texts)), None)
+    if found is not None:
+        told = found.string[found.start() : found.start() + 30]
+        raise BadOperationConfiguration(
+            f"task {task.name!r} has {told!r} in it, which Argo reads as a variable of its own: write it in another way"
+        )
 
 
 def _mount(directory: SharedDirectory) -> dict[str, Any]:
@@ -122,14 +153,6 @@ def _mount(directory: SharedDirectory) -> dict[str, Any]:
         "mountPath": directory.path,
         "readOnly": directory.is_read_only,
         "readonly": directory.is_read_only,
-    }
-
-
-def _quantities(resources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return requests and limits with their quantities as texts, which is how clusters have them."""
-    return {
-        kind: {name: str(value) for name, value in given.items()} if isinstance(given, Mapping) else given
-        for kind, given in resources.items()
     }
 
 

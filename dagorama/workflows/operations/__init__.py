@@ -20,7 +20,7 @@ from dagorama.workflows.operations.asynchronous import (
 )
 from dagorama.workflows.operations.base import ContainerizedOperation, ManagedOperation, SyncOperation
 from dagorama.workflows.operations.direct import DataQueryOperation, DirectOperation, ResourceQueryOperation
-from dagorama.workflows.operations.execution import Execution, Status
+from dagorama.workflows.operations.execution import Execution, OperationStatus
 from dagorama.workflows.operations.queries import (
     OperationNotFound,
     SearchResult,
@@ -65,6 +65,7 @@ __all__ = [
     "InlinedTask",
     "ManagedOperation",
     "OperationNotFound",
+    "OperationStatus",
     "ParallelOperation",
     "PipelineOperation",
     "PodExecutionContext",
@@ -74,7 +75,6 @@ __all__ = [
     "SendResultTask",
     "SimpleDagOperation",
     "SingleTaskOperation",
-    "Status",
     "SyncOperation",
     "Task",
     "delete_workflow",

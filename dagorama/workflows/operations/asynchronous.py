@@ -85,7 +85,7 @@ class SimpleDagOperation(CompositeOperation):
 
     def __init__(self, basename: str, *task_groups: Task | Iterable[Task], **kwargs: Any) -> None:
         """Take the groups; the rest is that of `ContainerizedOperation`."""
-        groups = [(each,) if isinstance(each, Task) else tuple(each) for each in task_groups]
+        groups = [tuple(each) if isinstance(each, Iterable) else (each,) for each in task_groups]
         if not all(groups):
             raise BadOperationConfiguration(f"operation {basename!r} has a group without tasks: leave it out")
         super().__init__(basename, groups, **kwargs)

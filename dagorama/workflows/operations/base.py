@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, overload
 
+from dagorama.definition import DAGInstance
 from dagorama.options import KEY_LENGTH_MAX, whole_number
 from dagorama.workflows.argo import manifest_of
+from dagorama.workflows.callers import calling_place
+from dagorama.workflows.checks import checked
 from dagorama.workflows.configuration import (
     TTL_STRATEGY,
     BadOperationConfiguration,
     PodExecutionContext,
+    pass_over,
     read_contexts,
     read_directories,
     read_notice,
     read_ttl,
+    warn_of_overrides,
 )
-from dagorama.workflows.model import Workflow
+from dagorama.workflows.model import Loaded, Workflow
 from dagorama.workflows.operations.compiling import workflow_of
 from dagorama.workflows.operations.execution import Execution
-from dagorama.workflows.operations.starting import END_LENGTH, start
+from dagorama.workflows.operations.starting import END_LENGTH, run_name, start, start_run
 from dagorama.workflows.plan import Plan
+from dagorama.workflows.problems import Problem, WorkflowError
 from dagorama.workflows.tasks import Task, checked_name
 
 #: When a cluster removes the pods of a run.
 POD_GC = ("OnPodCompletion", "OnPodSuccess", "OnWorkflowCompletion", "OnWorkflowSuccess")
 #: The longest name of an operation: with the end that each run has of its own it is a key.
 NAME_LENGTH_MAX = KEY_LENGTH_MAX - END_LENGTH
+#: The options that all operations have.
+_OPTIONS = ("pod_context", "shared_directory", "ttl_strategy", "on_exit_notify", "shared_volume_size", "pod_gc")
 
 
 class ManagedOperation:
@@ -53,11 +62,16 @@ class ContainerizedOperation(ManagedOperation):
     first in their variable `shared_directory`. `pod_context` is one `PodExecutionContext` or several. A run is
     kept for as long as `ttl_strategy` says, in seconds by outcome; None keeps it. `on_exit_notify` has `queue`, `url`,
     or both, and `payload`: each end is told of once. `shared_volume_size` (MiB) and `pod_gc` are for clusters.
-    Raises `BadOperationConfiguration`.
+    Keywords that mean nothing are passed over with a warning. Raises `BadOperationConfiguration`.
     """
 
     #: What is added to the name for that of the graph.
     suffix = ""
+
+    def __init_subclass__(cls) -> None:
+        """Warn of a subclass that is written for the other system."""
+        super().__init_subclass__()
+        warn_of_overrides(cls, ("spec", "steps_spec", "templates", "modify_template", "entrypoint"))
 
     def __init__(
         self,
@@ -69,15 +83,18 @@ class ContainerizedOperation(ManagedOperation):
         on_exit_notify: Mapping[str, str] | None = None,
         shared_volume_size: int = 10,
         pod_gc: str | Mapping[str, str] | None = None,
+        **others: object,
     ) -> None:
         """Take what is common to all operations; a subclass has set what `groups` needs."""
         super().__init__(basename)
+        pass_over(f"operation {self.name!r}", others, _OPTIONS)
         self.pod_context = read_contexts(pod_context)
         self.directories = read_directories(shared_directory)
         self.ttl_strategy = read_ttl(ttl_strategy)
         self.on_exit_notify = read_notice(on_exit_notify)
         self.shared_volume_size = _checked_size(shared_volume_size)
         self.pod_gc = _checked_gc(pod_gc)
+        self.place = calling_place()
         #: The run that was submitted last.
         self.persisted: Execution | None = None
         _check_tasks(self.groups())
@@ -95,9 +112,12 @@ class ContainerizedOperation(ManagedOperation):
 
     @property
     def volumes(self) -> tuple[str, ...]:
-        """Return the shared directories, as they are written."""
-        parts = [(one.claim, one.path, one.mode) for one in self.directories]
-        return tuple(":".join(filter(None, each)) for each in parts)
+        """Return the shared directories, as they are written; they may be set to others."""
+        return tuple(map(str, self.directories))
+
+    @volumes.setter
+    def volumes(self, given: str | Iterable[str] | bool | None) -> None:
+        self.directories = read_directories(given)
 
     def plan(self) -> Plan:
         """Return what the operation is, for whatever runs it."""
@@ -127,9 +147,24 @@ class ContainerizedOperation(ManagedOperation):
         """
         if engine == "argo":
             return manifest_of(self.plan(), **options)
-        if engine == "dagorama":
+        if engine == "dagorama" and not options:
             return workflow_of(self.plan())
+        if engine == "dagorama":
+            raise ValueError(f"the engine 'dagorama' has no options such as {next(iter(options))!r}")
         raise ValueError(f"engine must be 'dagorama' or 'argo', not {engine!r}")
+
+    def load(self, *, strict: bool = False) -> Loaded:
+        """Return the workflow that runs here, for a command that starts it; `WorkflowError` where it cannot run."""
+        plan = self.plan()
+        try:
+            workflow = replace(workflow_of(plan), source=self.place.file)
+        except BadOperationConfiguration as error:
+            raise WorkflowError([Problem(place=self.place, message=str(error))]) from None
+
+        def begin(tags: Mapping[str, str], key: str | None) -> DAGInstance[dict[str, object]]:
+            return start_run(plan, workflow, key or run_name(plan), tags)
+
+        return replace(checked(workflow, strict=strict), start=begin)
 
     def submit(self) -> Execution:
         """Start a run, which is durable when this returns, and return it.
@@ -169,7 +204,9 @@ def _check_tasks(groups: tuple[tuple[Task, ...], ...]) -> None:
     tasks = [task for group in groups for task in group]
     for task in tasks:
         if not isinstance(task, Task):
-            raise BadOperationConfiguration(f"an operation has tasks, and {task!r} is none")
+            raise BadOperationConfiguration(
+                f"an operation has tasks, and {task!r} is none: give it a PythonTask or another"
+            )
     if not tasks:
         raise BadOperationConfiguration("an operation must have a task")
     names = [task.name for task in tasks]

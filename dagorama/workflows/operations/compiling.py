@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from contextlib import suppress
 from math import inf
 
 from dagorama.logging import get_logger
 from dagorama.options import Keep
-from dagorama.workflows.configuration import BadOperationConfiguration
+from dagorama.workflows.configuration import NOTIFY_IMAGE, BadOperationConfiguration, check_message
 from dagorama.workflows.executors.finding import CONTAINER, EXECUTOR_SETTING, PROCESS, chosen_executor
 from dagorama.workflows.images import function_of, image_names, short_name
 from dagorama.workflows.model import Command, Task, Work, Workflow
 from dagorama.workflows.operations.work import ContainerProgram, FunctionCall, Program, QueueMessage
 from dagorama.workflows.plan import Plan
-from dagorama.workflows.tasks import ContainerizedTask, InlinedTask, PythonTask
+from dagorama.workflows.tasks import ContainerizedTask, InlinedTask, PythonTask, nothing_to_run
 from dagorama.workflows.tasks import Task as OperationTask
 
-#: The image that puts a message into a queue.
-NOTIFY_IMAGE = "workflows-notify-queue"
 #: The wait before a container is tried again: what it needs from outside may be there then.
 _CONTAINER_RETRY_INTERVAL_S = 1.0
 #: A time to live of no seconds, which the broker takes.
@@ -26,7 +24,6 @@ _AT_ONCE_S = 0.001
 
 def workflow_of(plan: Plan) -> Workflow:
     """Return the workflow of an operation. Raises `BadOperationConfiguration` for what cannot run here."""
-    _check_contexts(plan)
     _check_notice(plan)
     tasks: list[Task] = []
     before: tuple[str, ...] = ()
@@ -46,22 +43,19 @@ def _task(task: OperationTask, plan: Plan, depends: tuple[str, ...]) -> Task:
         executor=executor,
         retries=task.retry_limit,
         retry_interval_s=_CONTAINER_RETRY_INTERVAL_S if is_container and task.retry_limit else 0.0,
-        env=tuple(task.env.items()),
+        env=tuple(plan.variables(task).items()),
     )
 
 
 def _work(task: OperationTask, plan: Plan) -> tuple[str, Work]:
     """Return the executor and the work of a task."""
-    directories = (*plan.directories, *task.directories)
+    directories = plan.directories_of(task)
     if isinstance(task, PythonTask):
         return "process", FunctionCall(packed=_packed(task), directories=directories)
     if isinstance(task, InlinedTask):
         return "process", Program(argv=(task.command,), source=task.source, directories=directories)
     if not isinstance(task, ContainerizedTask):
-        raise BadOperationConfiguration(
-            f"task {task.name!r} of {type(task).__name__} says nothing of what it runs: take a PythonTask, a BashTask "
-            "or a CustomTask"
-        )
+        raise nothing_to_run(task)
     if short_name(task.image_name) == NOTIFY_IMAGE and task.command is None:
         return "process", _message(task)
     function = function_of(task.image_name) if task.command is None else None
@@ -77,13 +71,14 @@ def _message(task: ContainerizedTask) -> QueueMessage:
     missing = [name for name in ("queue_name", "workflow_result") if not task.env.get(name)]
     if missing:
         raise BadOperationConfiguration(f"task {task.name!r} of the image {NOTIFY_IMAGE} needs {missing[0]}=...")
+    check_message(f"task {task.name!r}", task.env["queue_name"], task.env.get("payload"))
     return QueueMessage(
         queue=task.env["queue_name"], status=task.env["workflow_result"], payload=task.env.get("payload")
     )
 
 
 def _container_work(task: ContainerizedTask, plan: Plan) -> tuple[str, Work]:
-    directories = (*plan.directories, *task.directories)
+    directories = plan.directories_of(task)
     try:
         executor = chosen_executor()
     except ValueError as error:
@@ -111,20 +106,17 @@ def _container_work(task: ContainerizedTask, plan: Plan) -> tuple[str, Work]:
 
 def _quantities(task: ContainerizedTask) -> tuple[tuple[str, str], ...]:
     """Return requests and limits by names such as "limits.memory"."""
-    found: list[tuple[str, str]] = []
-    for kind, given in task.resources.items():
-        if not isinstance(given, Mapping):
-            raise BadOperationConfiguration(
-                f"resources of task {task.name!r} are requests and limits, each a mapping of quantities, not {given!r}"
-            )
-        found += [(f"{kind}.{name}", str(value)) for name, value in given.items()]
-    return tuple(found)
+    return tuple(
+        (f"{kind}.{name}", str(value)) for kind, given in task.resources.items() for name, value in given.items()
+    )
 
 
 def _packed(task: PythonTask) -> bytes:
     from dagorama.workflows.function_process import pack
 
     try:
+        with suppress(Exception):
+            return pack(task.func, task.args, module=task.module)
         return pack(task.func, task.args)
     except ImportError:
         raise BadOperationConfiguration(
@@ -132,15 +124,6 @@ def _packed(task: PythonTask) -> bytes:
         ) from None
     except Exception as error:
         raise BadOperationConfiguration(f"the function of task {task.name!r} cannot travel: {error}") from error
-
-
-def _check_contexts(plan: Plan) -> None:
-    for context in plan.contexts:
-        if context.required:
-            raise BadOperationConfiguration(
-                f"the context {context.key}={context.value} is required, and tasks cannot be bound to one worker as "
-                "yet: leave required out, or use to_workflow(engine='argo') on a cluster"
-            )
 
 
 def _check_notice(plan: Plan) -> None:

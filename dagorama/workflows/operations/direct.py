@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar
 
+from dagorama.workflows.configuration import BadOperationConfiguration
 from dagorama.workflows.operations.base import SyncOperation
 
 P = ParamSpec("P")
@@ -17,6 +18,8 @@ class DirectOperation(SyncOperation, Generic[P, R]):
     def __init__(self, name: str, callback: Callable[P, R]) -> None:
         """Take the function."""
         super().__init__(name)
+        if not callable(callback):
+            raise BadOperationConfiguration(f"operation {self.name!r} must have a function, not {callback!r}")
         self.callback = callback
 
     def execute(self, *args: P.args, **kwargs: P.kwargs) -> R:

@@ -10,6 +10,7 @@ from uuid import UUID
 from dagorama import Instance, attach
 from dagorama.errors import InstanceCancelled, InstanceFailed
 from dagorama.states import InstanceState
+from dagorama.workflows.endings import told_failure
 
 #: The tag of runs that has the name of their operation.
 OPERATION_TAG = "operation"
@@ -17,7 +18,7 @@ OPERATION_TAG = "operation"
 _NOT_BEGUN = frozenset({"waiting", "ready"})
 
 
-class Status(StrEnum):
+class OperationStatus(StrEnum):
     """The status of a run."""
 
     PENDING = "Pending"  #: No task has begun.
@@ -28,12 +29,12 @@ class Status(StrEnum):
 
 
 #: The status of runs that have ended.
-FINISHED = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELLED})
+FINISHED = frozenset({OperationStatus.SUCCEEDED, OperationStatus.FAILED, OperationStatus.CANCELLED})
 #: The status of ends.
 STATUS_OF = {
-    InstanceState.COMPLETED: Status.SUCCEEDED,
-    InstanceState.FAILED: Status.FAILED,
-    InstanceState.CANCELLED: Status.CANCELLED,
+    InstanceState.COMPLETED: OperationStatus.SUCCEEDED,
+    InstanceState.FAILED: OperationStatus.FAILED,
+    InstanceState.CANCELLED: OperationStatus.CANCELLED,
 }
 
 
@@ -52,7 +53,7 @@ class Execution:
         """Take the name and the id of the instance, and ask how it stands."""
         self.name = name
         self.instance_id = instance_id
-        self.status = Status.PENDING
+        self.status = OperationStatus.PENDING
         self.raw = Raw()
         self.refresh()
 
@@ -67,7 +68,7 @@ class Execution:
         instance = self._instance()
         status = instance.refresh().status
         has_begun = bool(status.counts.keys() - _NOT_BEGUN)
-        self.status = STATUS_OF.get(status.state, Status.RUNNING if has_begun else Status.PENDING)
+        self.status = STATUS_OF.get(status.state, OperationStatus.RUNNING if has_begun else OperationStatus.PENDING)
         self.raw = Raw(
             metadata={
                 "name": self.name,
@@ -89,21 +90,20 @@ class Execution:
 
     def succeeded(self) -> bool:
         """Return whether all tasks had ended well when it was last asked for."""
-        return self.status is Status.SUCCEEDED
+        return self.status is OperationStatus.SUCCEEDED
 
     def failed(self) -> bool:
         """Return whether a task had failed for good when it was last asked for."""
-        return self.status is Status.FAILED
+        return self.status is OperationStatus.FAILED
 
     def get_status_message(self) -> str:
         """Return how the first task failed that did, or that the run was stopped; empty else."""
-        if self.status is Status.CANCELLED:
+        if self.status is OperationStatus.CANCELLED:
             return "it was cancelled"
-        if self.status is not Status.FAILED:
+        if self.status is not OperationStatus.FAILED:
             return ""
         for node in self._instance().nodes(state="failed", inputs=False, limit=1):
-            error = node.error
-            return f"{node.label or node.function}: {error.message if error else 'failed'}"
+            return told_failure(node)
         return "it failed"
 
     def tasks(self) -> dict[str, str]:

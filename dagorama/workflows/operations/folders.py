@@ -10,18 +10,20 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from dagorama.workflows.configuration import SHARED_VARIABLE, SharedDirectory
+from dagorama.workflows.configuration import SharedDirectory
 from dagorama.workflows.problems import TaskFailed
 from dagorama.workflows.staging.runs import run_path, runs_root
 from dagorama.workflows.staging.sweeping import remove_tree
 
 #: The folder of claims, beside those of runs.
 _CLAIMS = "claims"
+#: Where a path begins in a text, and where it ends or goes on below.
+_BEFORE, _AFTER = r"(?<![^\s\"'`=:,;|&<>({\[])", r"(?![^\s\"'`=:,;|&<>(){}\[\]/*?])"
 #: Beside a copy for reading stands how it was when it was made.
 _MADE = ".made.json"
 
@@ -58,13 +60,13 @@ class TaskFolders:
         """Return where a shared directory is for this task."""
         return self._copy(directory) if directory.is_read_only else self._kept(directory)
 
-    def environment(self, variables: Iterable[tuple[str, str]]) -> dict[str, str]:
-        """Return variables of the task in which paths of shared directories are those of this machine."""
+    def here(self, text: str) -> str:
+        """Return a text of the task, as a script or a variable, with paths of shared directories as they are here."""
         places = {one.path: str(self.place(one)) for one in self.directories}
-        found = {name: _in_places(value, places) for name, value in variables}
-        if self.directories:
-            found.setdefault(SHARED_VARIABLE, str(self.place(self.directories[0])))
-        return found
+        if not places:
+            return text
+        longest_first = "|".join(map(re.escape, sorted(places, key=len, reverse=True)))
+        return re.sub(f"{_BEFORE}({longest_first}){_AFTER}", lambda found: places[found[1]], text)
 
     def check_unwritten(self) -> None:
         """Raise `TaskFailed` where the task has written to what it may only read, as a user can who may do anything."""
@@ -146,10 +148,3 @@ def _state_of(folder: Path) -> dict[str, object]:
         is_folder = entry.is_dir(follow_symlinks=False)
         found[name] = None if is_folder else [facts.st_size, facts.st_mtime_ns]
     return found
-
-
-def _in_places(value: str, places: Mapping[str, str]) -> str:
-    for path in sorted(places, key=len, reverse=True):
-        if value == path or value.startswith(f"{path}/"):
-            return places[path] + value[len(path) :]
-    return value

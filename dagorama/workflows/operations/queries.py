@@ -10,7 +10,7 @@ import dagorama
 from dagorama import Instance
 from dagorama.errors import DagoramaError, UnknownId
 from dagorama.options import KEY_LENGTH_MAX, whole_number
-from dagorama.workflows.operations.execution import STATUS_OF, Execution, Status
+from dagorama.workflows.operations.execution import STATUS_OF, Execution, OperationStatus
 
 #: The definition of runs.
 _DEFINITION = "dagorama.workflows.running:RunWorkflow"
@@ -45,7 +45,7 @@ class SearchResult:
 def get_workflows(status: str | None = None, limit: int = 10, continue_token: str | None = None) -> SearchResult:
     """Return `limit` runs of operations at most, the newest first, from a token on if there is one.
 
-    `status` is one of `Status`. Raises `ValueError` for a status that there is not.
+    `status` is one of `OperationStatus`. Raises `ValueError` for a status that there is not.
     """
     number = whole_number(limit)
     if number is None or not 1 <= number <= 1000:
@@ -87,7 +87,7 @@ def get_workflow_logs(workflow_name: str) -> str:
 def _found(name: str) -> Instance:
     # By nothing but its name: one such as "abcd" may be the beginning of the id of another run.
     found = None
-    if 0 < len(name) <= KEY_LENGTH_MAX:
+    if isinstance(name, str) and 0 < len(name) <= KEY_LENGTH_MAX:
         found = next(iter(dagorama.instances(definition=_DEFINITION, tags=_TAGS, key=name, limit=1)), None)
     if found is None:
         raise OperationNotFound(name=name)
@@ -98,12 +98,12 @@ def _execution(instance: Instance) -> Execution:
     return Execution(instance.key, instance.id)
 
 
-def _status(status: str) -> Status:
+def _status(status: str) -> OperationStatus:
     try:
-        return Status(status)
+        return OperationStatus(status)
     except ValueError:
-        raise ValueError(f"there is no status {status!r}; there are {', '.join(Status)}") from None
+        raise ValueError(f"there is no status {status!r}; there are {', '.join(OperationStatus)}") from None
 
 
-def _state_of(status: Status) -> str:
+def _state_of(status: OperationStatus) -> str:
     return next((str(state) for state, each in STATUS_OF.items() if each is status), "running")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dagorama.errors import ResultTimeout
+from dagorama.options import checked_timeout
 from dagorama.workflows.operations.asynchronous import PipelineOperation, SingleTaskOperation
 from dagorama.workflows.operations.base import ContainerizedOperation, SyncOperation
 from dagorama.workflows.operations.execution import Execution
@@ -19,13 +20,17 @@ class ExecuteAndWaitOperation(ContainerizedOperation, SyncOperation):
 
         Raises `ResultTimeout` where that takes longer; the run goes on then, unless it is to be cancelled.
         """
+        limit_s = checked_timeout(timeout)
         run = self.submit()
         try:
-            return run.wait(timeout)
-        except ResultTimeout:
-            if cancel_on_timeout:
-                run.cancel()
-            raise
+            return run.wait(limit_s)
+        except ResultTimeout as error:
+            if not cancel_on_timeout:
+                raise
+            run.cancel()
+            raise ResultTimeout(
+                instance_id=error.instance_id, node_id=None, timeout_s=error.timeout_s, why=error.why, goes_on=False
+            ) from None
 
 
 class DistributedSyncOperation(ExecuteAndWaitOperation, SingleTaskOperation):

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from dagorama.workflows import function_process
-from dagorama.workflows.configuration import SHARED_VARIABLE, SharedDirectory
+from dagorama.workflows.configuration import RUN_NAME, SharedDirectory
 from dagorama.workflows.events import publish
 from dagorama.workflows.function_calls import call_in_process
 from dagorama.workflows.model import Command, Mount, TaskRun
 from dagorama.workflows.operations.folders import TaskFolders
+from dagorama.workflows.operations.machines import check_machine
 from dagorama.workflows.problems import TaskFailed
-
-#: The variable that has the name of the run.
-RUN_NAME = "CH_WORKFLOW_NAME"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +23,8 @@ class RunFacts:
 
     #: The name of the run.
     name: str
+    #: Whether its tasks have to run on one machine.
+    on_one_machine: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +61,10 @@ class Program:
     def run(self, here: TaskRun) -> None:
         """Run it."""
         with _folders(here, self.directories) as folders:
-            argv = self.argv
+            argv = tuple(map(folders.here, self.argv))
             if self.source is not None:
                 script = folders.own / "script"
-                script.write_text(self.source, encoding="utf-8", errors="surrogateescape")
+                script.write_text(folders.here(self.source), encoding="utf-8", errors="surrogateescape")
                 argv = (*argv, str(script))
             env = tuple(_variables(here, folders).items())
             here.execute(Command(argv=argv, directory=str(folders.work), env=env))
@@ -83,6 +83,7 @@ class ContainerProgram:
 
     def run(self, here: TaskRun) -> None:
         """Run it."""
+        _check_machine(here)
         # No copy is made of what it may only read: it cannot write there.
         kept = TaskFolders(here.run_id, here.task.id, tuple(replace(one, mode="") for one in self.directories))
         kept.make()
@@ -90,9 +91,7 @@ class ContainerProgram:
             Mount(source=str(kept.place(one)), target=one.path, read_only=given.is_read_only)
             for one, given in zip(kept.directories, self.directories, strict=True)
         )
-        variables = {**dict(here.task.env), RUN_NAME: _run_name(here)}
-        if self.directories:
-            variables.setdefault(SHARED_VARIABLE, self.directories[0].path)
+        variables = _filled_in(here, dict(here.task.env))
         here.execute(replace(self.command, mounts=mounts, env=tuple(variables.items())))
 
 
@@ -116,6 +115,7 @@ class QueueMessage:
 @contextmanager
 def _folders(here: TaskRun, directories: tuple[SharedDirectory, ...]) -> Iterator[TaskFolders]:
     """Return the folders of a task that are made for an attempt; a failed one leaves no copies that were for it."""
+    _check_machine(here)
     folders = TaskFolders(here.run_id, here.task.id, directories)
     folders.make()
     try:
@@ -126,7 +126,18 @@ def _folders(here: TaskRun, directories: tuple[SharedDirectory, ...]) -> Iterato
 
 
 def _variables(here: TaskRun, folders: TaskFolders) -> dict[str, str]:
-    return {**folders.environment(here.task.env), RUN_NAME: _run_name(here)}
+    return _filled_in(here, {name: folders.here(value) for name, value in here.task.env})
+
+
+def _filled_in(here: TaskRun, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return variables with the name of the run where they have the word for it."""
+    return {name: value.replace(RUN_NAME, _run_name(here)) for name, value in variables.items()}
+
+
+def _check_machine(here: TaskRun) -> None:
+    facts = here.info.parameters
+    if isinstance(facts, RunFacts) and facts.on_one_machine:
+        check_machine(here)
 
 
 def _run_name(here: TaskRun) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -109,7 +110,7 @@ def test_failure_is_told() -> None:
     op = operations.PipelineOperation("bad-", (tasks.PythonTask("bad", fail), bash("after", "echo after")))
     execution = run(op)
     assert (execution.status, execution.failed(), op.is_error()) == ("Failed", True, True)
-    assert "ValueError: no way" in execution.get_status_message()
+    assert execution.get_status_message() == "bad failed: ValueError: no way"
     assert {"about to", "ValueError: no way"} <= set(execution.logs().splitlines())
     assert execution.tasks() == {"bad": "failed", "after": "dependency_failed"}
     assert operations.get_workflow(execution.name).failed()
@@ -170,7 +171,11 @@ def test_temporary_directory_goes_and_claim_stays() -> None:
     wait_for_hooks(execution)
     assert [path.name for path in FOLDER[0].iterdir()].count(str(execution.instance_id)) == 0
     reader = tasks.CustomTask("print", "workflows-print-file", file_path="/mnt/data/kept.txt")
-    assert run(operations.SingleTaskOperation("second-", reader, shared_directory="data:/mnt/data")).logs() == "text"
+    script = bash("read", "cat '/mnt/data/kept.txt'", shared_directory="data:/mnt/data:rwx")
+    command = tasks.CommandBasedTask("run", ["cat", "/mnt/data/kept.txt"])
+    for task in (reader, script, command):
+        op = operations.SingleTaskOperation("second-", task, shared_directory="data:/mnt/data")
+        assert run(op).logs().strip() == "text"
 
 
 def test_read_only_directory_is_not_written_to() -> None:
@@ -227,9 +232,13 @@ def test_waiting_ends_in_time() -> None:
     assert op.persisted is not None
     execution = op.persisted.wait(WAIT_S)
     assert (execution.status, execution.get_status_message()) == ("Cancelled", "it was cancelled")
-    with pytest.raises(dagorama.ResultTimeout):
+    with pytest.raises(dagorama.ResultTimeout, match="it was cancelled then"):
         op.execute(timeout=0.1, cancel_on_timeout=True)
     assert op.is_error()
+    before = op.persisted
+    with pytest.raises(TypeError, match="number of seconds"):
+        op.execute(timeout="soon")  # type: ignore[arg-type]
+    assert op.persisted is before
 
 
 def test_runs_are_listed_and_deleted() -> None:
@@ -246,6 +255,8 @@ def test_runs_are_listed_and_deleted() -> None:
     for ask in (operations.get_workflow, operations.get_workflow_logs, operations.delete_workflow):
         with pytest.raises(operations.OperationNotFound, match=running.name):
             ask(running.name)
+    with pytest.raises(operations.OperationNotFound, match="no run 3"):
+        operations.get_workflow(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no status"):
         operations.get_workflows(status="Done")
 
@@ -265,6 +276,42 @@ def test_time_to_live_is_that_of_the_outcome() -> None:
     assert keeps["short"].completed_s == 60
     assert 0 < keeps["short"].failed_s < 1
     assert keeps["kept"] == (inf, inf, inf)
+
+
+def test_required_context_is_one_machine(tmp_path: Path) -> None:
+    """With workers on one machine it is met; tasks that another one is given fail, and with both it is refused."""
+    (tmp_path / "sitecustomize.py").write_text("import socket\nsocket.gethostname = lambda: 'elsewhere'\n")
+    go = tmp_path / "go"
+    pair = (bash("a", "echo here"), bash("b", f'until [ -e "{go}" ]; do sleep 0.05; done'))
+    context = operations.PodExecutionContext("a", "b", required=True)
+
+    def of_workers(count: int) -> bool:
+        return len(dagorama.workers()) == count
+
+    with launch_broker(port=0) as broker:
+        here = {**os.environ, "DAGORAMA_PORT": str(broker.port)}
+        elsewhere = {**here, "PYTHONPATH": str(tmp_path)}
+        first = start_worker(here)
+        second = None
+        try:
+            until(lambda: of_workers(1))
+            op = operations.PipelineOperation("op-", pair, pod_context=context)
+            execution = op.execute()
+            until(lambda: execution.tasks().get("a") == "completed")
+            second = start_worker(elsewhere)
+            until(lambda: of_workers(2))
+            with pytest.raises(operations.BadOperationConfiguration, match=r"elsewhere.* take tasks"):
+                op.execute()
+            until(lambda: execution.tasks()["b"] == "leased")
+            os.killpg(first.pid, signal.SIGKILL)
+            first.wait(WAIT_S)
+            go.touch()
+            assert "its context is required" in execution.wait(WAIT_S).get_status_message()
+        finally:
+            for each in filter(None, (first, second)):
+                if each.poll() is None:
+                    os.killpg(each.pid, signal.SIGKILL)
+                    each.wait(WAIT_S)
 
 
 def test_function_goes_on_when_its_worker_is_killed(tmp_path: Path) -> None:
@@ -300,6 +347,78 @@ def test_function_goes_on_when_its_worker_is_killed(tmp_path: Path) -> None:
             os.killpg(second.pid, signal.SIGKILL)
             second.wait(WAIT_S)
     assert starts.read_text() == "started\n"
+
+
+#: A script with an operation, and a function of its own that no worker can import.
+SCRIPT = """
+import os
+
+from dagorama.workflows import operations, tasks
+
+WORDS = ["a", "few"]
+
+def count():
+    print("counting", os.environ["shared_directory"] != "/mnt/shared")
+    return len(WORDS)
+
+op = operations.SingleTaskOperation(
+    "report-", tasks.PythonTask("count", count), shared_directory=True, on_exit_notify={"queue": "reports"}
+)
+"""
+
+
+def command(*words: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of dagorama in a folder."""
+    line = [sys.executable, "-m", "dagorama", *words]
+    path = str(Path(__file__).parents[3])
+    return subprocess.run(
+        line,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
+    )
+
+
+def test_script_with_an_operation_is_run(tmp_path: Path) -> None:
+    """`dagorama run` runs it on workers of its own, and does what belongs to the end of the run."""
+    (tmp_path / "report.py").write_text(SCRIPT)
+    runs = tmp_path / "runs"
+    done = command("run", "report.py", folder=tmp_path, DAGORAMA_RUNS=str(runs))
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Pipeline completed successfully."), done.stderr
+    assert "counting True" in done.stderr
+    assert list(runs.iterdir()) == []
+
+
+def test_script_with_an_operation_goes_to_a_broker(tmp_path: Path) -> None:
+    """`dagorama apply` starts it on workers that cannot import the file, once under a key."""
+    (tmp_path / "report.py").write_text(SCRIPT)
+    first, second = (command("apply", "report.py:op", "--key", "night", folder=tmp_path) for _ in range(2))
+    assert first.returncode == 0, first.stderr
+    assert first.stdout == second.stdout
+    assert "nothing was started" in second.stderr
+    execution = operations.get_workflow("night").wait(WAIT_S)
+    assert execution.values()["count"] == 2
+    assert str(execution.instance_id) == first.stdout.strip()
+
+
+def test_script_with_an_operation_is_checked_and_exported(tmp_path: Path) -> None:
+    """What cannot run here is told with its line, and goes into a manifest all the same."""
+    script = tmp_path / "report.py"
+    script.write_text(SCRIPT)
+    right = command("check", "report.py", folder=tmp_path)
+    assert (right.returncode, right.stdout) == (0, "report.py is right (one task)\n"), right.stderr
+    refused = command("export", "report.py", "--to", "argo", folder=tmp_path)
+    assert refused.returncode == 2
+    assert "count uses WORDS, os from outside" in refused.stderr
+    script.write_text(SCRIPT.replace('PythonTask("count", count)', 'CustomTask("count", "mine")'))
+    wrong = command("check", "report.py", folder=tmp_path)
+    assert wrong.returncode == 1
+    assert "report.py:12: task 'count' needs a container of 'mine'" in wrong.stdout
+    manifest = json.loads(command("export", "report.py", "--to", "argo", folder=tmp_path).stdout)
+    assert manifest["spec"]["templates"][0]["container"]["image"] == "mine"
 
 
 def start_worker(environment: dict[str, str]) -> subprocess.Popen[bytes]:

@@ -270,6 +270,6 @@ def test_a_file_with_a_dag_is_checked_and_exported(tmp_path: Path) -> None:
     (tmp_path / "two.py").write_text(TRAIN + TRAIN.replace(" as dag", " as other"))
     several = command("run", "two.py", folder=tmp_path)
     assert several.returncode == 2
-    assert "two.py has several DAGs: write two.py:dag or two.py:other" in several.stderr
+    assert "two.py has several workflows: write two.py:dag or two.py:other" in several.stderr
     (tmp_path / "none.py").write_text("x = 1\n")
     assert "none.py has no DAG of operators" in command("export", "none.py", "--to", "ini", folder=tmp_path).stderr

@@ -287,16 +287,21 @@ OUTSIDE = 3
     [
         (lambda: tasks.PythonTask("p", lambda: OUTSIDE), "no function with a name of its own"),
         (lambda: tasks.PythonTask("p", uses_outside), "uses OUTSIDE, json from outside"),
-        (lambda: tasks.PythonTask("p", f, object()), "cannot be written down"),
-        (lambda: tasks.PythonTask("p", len), "is not to be had"),
+        (lambda: tasks.PythonTask("p", print, object()), "is not to be had"),
+        (lambda: tasks.PythonTask("p", takes, object()), "cannot be written down"),
+        (lambda: tasks.PythonTask("p", Path.cwd), "is a method"),
         (lambda: tasks.Task("p"), "says nothing of what it runs"),
     ],
-    ids=["lambda", "globals", "argument", "built-in", "bare"],
+    ids=["lambda", "globals", "built-in", "argument", "method", "bare"],
 )
 def test_function_that_cannot_stand_for_itself_is_refused(task: Callable[[], tasks.Task], why: str) -> None:
     """What would fail on a cluster is refused here, with the reason."""
     with pytest.raises(operations.BadOperationConfiguration, match=why):
         operations.SingleTaskOperation("op-", task()).to_workflow()
+
+
+def takes(anything: object) -> None:
+    """Take an argument."""
 
 
 def uses_outside() -> None:
@@ -309,3 +314,58 @@ def test_tasks_of_one_name_in_a_manifest_are_refused() -> None:
     op = operations.PipelineOperation("op-", (tasks.BashTask("a.b", "ls"), tasks.BashTask("a_b", "ls")))
     with pytest.raises(operations.BadOperationConfiguration, match="both 'a-b'"):
         op.to_workflow()
+
+
+def test_names_are_those_that_a_cluster_takes() -> None:
+    """Signs that a cluster does not take become "-", in the names of runs, templates, steps and volumes."""
+    op = operations.PipelineOperation("My_Op Ünï-", [tasks.BashTask("_Task.X", "ls")], shared_directory="c:/my Data.x")
+    made = manifest(op)
+    assert made["metadata"]["generateName"] == "my-op--n--"
+    assert [template["name"] for template in made["spec"]["templates"]] == ["my-op--n---pipeline", "task-x"]
+    assert made["spec"]["entrypoint"] == "my-op--n---pipeline"
+    assert made["spec"]["volumes"][1]["name"] == "my-data-x"
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda: operations.PipelineOperation("ü", two()), "no letter or digit"),
+        (lambda: operations.PipelineOperation("op", [tasks.BashTask("ü", "ls")]), "task 'ü' has no letter"),
+        (lambda: operations.PipelineOperation("op", [tasks.BashTask("a" * 129, "ls")]), "more than the 128"),
+        (lambda: operations.PipelineOperation("o" * 125, two()), "the graph has more"),
+        (lambda: operations.PipelineOperation("op", two(), pod_context=CONTEXT("a b", "c")), "cannot be a label"),
+        (lambda: operations.ParallelOperation("op", mounting("x:/d", "y:/d")), "'x:/d' and 'y:/d' are both 'd'"),
+        (lambda: operations.SingleTaskOperation("op", tasks.BashTask("b", "echo {{x}}")), "variable of its own"),
+        (lambda: operations.SingleTaskOperation("op", tasks.BashTask("b", "ls", A="{{x}}")), "variable of its own"),
+        (lambda: operations.SingleTaskOperation("op", tasks.BashTask("b", "ls", **{"a b": 1})), "'a b' on a cluster"),
+    ],
+    ids=["operation", "task", "long-task", "long-graph", "label", "volumes", "source", "value", "variable"],
+)
+def test_manifest_that_a_cluster_would_refuse_is_not_written(
+    make: Callable[[], operations.ContainerizedOperation], why: str
+) -> None:
+    """What no schema says, and a cluster does, is told here."""
+    with pytest.raises(operations.BadOperationConfiguration, match=why):
+        make().to_workflow()
+
+
+def mounting(*mounts: str) -> list[tasks.BashTask]:
+    """Return tasks that each have a volume."""
+    return [tasks.BashTask(f"b{number}", "ls", volume_mounts=[mount]) for number, mount in enumerate(mounts)]
+
+
+def test_texts_come_to_the_pod_as_they_are() -> None:
+    """A cluster that fills in $(NAME) finds none to fill in; what Argo is to fill in stays."""
+    task = tasks.CommandBasedTask("c", ["echo", "$(A)"], B="$(A)", C="{{workflow.name}}")
+    container = manifest(operations.SingleTaskOperation("op", task))["spec"]["templates"][0]["container"]
+    assert container["command"] == ["echo", "$$(A)"]
+    assert {"name": "B", "value": "$$(A)"} in container["env"]
+    assert {"name": "C", "value": "{{workflow.name}}"} in container["env"]
+
+
+def test_context_that_a_volume_has_too_is_there_once() -> None:
+    """Scripts name the context of their volume themselves."""
+    op = operations.PipelineOperation(
+        "op", two(), shared_directory="v:/x", pod_context=CONTEXT("usesvolume", "v", required=True)
+    )
+    assert len(manifest(op)["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]) == 1

@@ -114,3 +114,26 @@ def test_deep_folders_are_copied_and_compared(
     remove_tree(tmp_path / "run")
     assert sorted(os.listdir(tmp_path)) == ["claims"]
     remove_tree(tmp_path / "claims")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("/mnt/shared", "{c}"),
+        ("/mnt/shared/x", "{c}/x"),
+        ("--to=/mnt/shared/sub/x", "--to={d}/x"),
+        ("cp -R /mnt/shared/* '/mnt/shared/sub'; (ls /mnt/shared)", "cp -R {c}/* '{d}'; (ls {c})"),
+        ("/bin:/mnt/shared:/usr", "/bin:{c}:/usr"),
+        ("/mnt/shared2 x/mnt/shared ${X}/mnt/shared ./mnt/shared /mnt/shared.txt", None),
+        ("http://host/mnt/shared", None),
+    ],
+)
+def test_paths_of_shared_directories_are_those_of_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, found: str | None
+) -> None:
+    """Where a text has the path of a shared directory, and not as a part of another path, it leads there."""
+    monkeypatch.setenv(ROOT_SETTING, str(tmp_path))
+    directories = (SharedDirectory("/mnt/shared", "c"), SharedDirectory("/mnt/shared/sub", "d"))
+    folders = TaskFolders("run", "task", directories)
+    c, d = (str(folders.place(one)) for one in directories)
+    assert folders.here(text) == (text if found is None else found.format(c=c, d=d))

@@ -82,7 +82,25 @@ def test_direct_operation_returns_the_value() -> None:
         (lambda: operation(ttl_strategy={"seconds": 1}), "ttl_strategy"),
         (lambda: operation(ttl_strategy={"secondsAfterFailure": -1}), "number of seconds"),
         (lambda: operation(on_exit_notify={"payload": "x"}), "neither queue"),
-        (lambda: operation(on_exit_notify={"topic": "x"}), "must have the keys"),
+        (lambda: operation(on_exit_notify={"topic": "x"}), "neither queue"),
+        (lambda: operation(on_exit_notify={"queues": "x"}), "did you mean 'queue'"),
+        (lambda: operation(on_exit_notify="q"), "must have the keys"),
+        (lambda: operation(on_exit_notify={"queue": "q" * 101}), "queue must be a name"),
+        (lambda: operation(on_exit_notify={"queue": "q", "payload": "\ud800"}), "surrogate"),
+        (lambda: operation(ttl_stategy=None), "did you mean 'ttl_strategy'"),
+        (lambda: operation(ttl_strategy={"secondsAfterFailure": 0.5}), "whole number"),
+        (lambda: operation(pod_context=[CONTEXT("a", "b"), CONTEXT("a", "c")]), "the key 'a' twice"),
+        (lambda: operations.SimpleDagOperation("op", anything(None)), "None is none"),
+        (lambda: operations.DirectOperation("op", anything(None)), "must have a function"),
+        (lambda: bash(resources=anything(["cpu"])), "resources of task 'b' must be a mapping"),
+        (lambda: bash(resources={"limits": 3}), "requests and limits"),
+        (lambda: bash(template_overrides=anything("x")), "must be a mapping"),
+        (lambda: bash(volume_mounts=anything(3)), "volume_mounts must be a text"),
+        (lambda: bash(A=Mute()), "has no text: ZeroDivisionError"),
+        (lambda: bash(A="\ud800"), "surrogate"),
+        (lambda: tasks.BashTask("b", "echo \ud800"), "surrogate"),
+        (lambda: tasks.PythonTask("t", pipeline), "missing a required argument"),
+        (lambda: tasks.PythonTask("t", waits), "asyncio.run"),
         (lambda: operation(on_exit_notify={"queue": "q", "payload": {"a": 1}}), "payload in"),
         (lambda: operation(on_exit_notify={"url": "ftp://x"}), "http"),
         (lambda: operation(pod_gc="Never"), "pod_gc"),
@@ -96,6 +114,20 @@ def test_wrong_configuration_is_refused(make: Callable[[], object], why: str) ->
         make()
     assert isinstance(caught.value, RuntimeError)
     assert isinstance(caught.value, DagoramaError)
+
+
+CONTEXT = operations.PodExecutionContext
+
+
+class Mute:
+    """An object without a text."""
+
+    def __str__(self) -> str:
+        return str(1 // 0)
+
+
+async def waits() -> None:
+    """Do nothing."""
 
 
 def anything(value: Any) -> Any:
@@ -138,10 +170,7 @@ def test_operation_without_a_run_says_so() -> None:
 
 
 def test_what_cannot_run_here_is_refused() -> None:
-    """A required context, and an image that nothing stands for, are refused with the way out."""
-    required = operations.PodExecutionContext("a", "b", required=True)
-    with pytest.raises(Bad, match="argo"):
-        operation(pod_context=required).to_workflow(engine="dagorama")
+    """An image that nothing stands for is refused with the way out, and so are an engine and options that are none."""
     with pytest.raises(Bad, match="name a queue"):
         operation(on_exit_notify={"image": "mine"}).to_workflow(engine="dagorama")
     image = operations.SingleTaskOperation("op-", tasks.CustomTask("t", "myapp-mytask"))
@@ -149,6 +178,8 @@ def test_what_cannot_run_here_is_refused() -> None:
         image.to_workflow(engine="dagorama")
     with pytest.raises(ValueError, match="engine"):
         image.to_workflow(engine="airflow")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="no options such as 'pull_secret'"):
+        operation().to_workflow(engine="dagorama", pull_secret="x")  # type: ignore[call-overload]
 
 
 def test_groups_become_dependencies() -> None:
@@ -164,3 +195,68 @@ def test_values_of_variables_are_not_told(name: str, value: str) -> None:
     with pytest.raises(Bad, match="cannot have the variable") as caught:
         bash().add_env(name, value)
     assert "s3cret" not in str(caught.value)
+
+
+def test_scripts_are_taken_as_they_are_found(caplog: pytest.LogCaptureFixture) -> None:
+    """What means nothing is passed over with a warning, and places of arguments are those that scripts know."""
+    notice = {"queue": "q", "image": "mine", "command": ["python", "notify.py"], "payload": None}
+    made = operation(folder="data", on_exit_notify=notice)
+    assert made.on_exit_notify is not None
+    assert (made.on_exit_notify.queue, made.on_exit_notify.payload) == ("q", None)
+    warned = [record.getMessage() for record in caplog.records]
+    assert [" passes over 'folder'," in warned[0], " passes over 'command'," in warned[1], len(warned)] == [
+        True,
+        True,
+        2,
+    ]
+    task = tasks.CommandBasedTask("t", ["ls"], {"limits": {"cpu": 1}}, "Always", volume_mounts="data:/data")
+    assert (task.image_pull_policy, task.volume_mounts, task.retry_limit) == ("Always", ["data:/data"], 10)
+
+
+def test_directories_may_be_set_later() -> None:
+    """Setting the volumes of an operation is as good as giving them to it."""
+    made = operation()
+    made.volumes = ("from:/source:ro", "to:/target")
+    assert made.volumes == ("from:/source:ro", "to:/target")
+    assert [one.claim for one in made.plan().directories] == ["from", "to"]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({}, "/data"),
+        ({"shared_directory": "data:/data:rwx"}, "/data"),
+        ({"shared_directory": "/data/part"}, "/data/part"),
+        ({"shared_directory": "part"}, "part"),
+    ],
+)
+def test_shared_directory_of_a_task_is_its_path(given: dict[str, str], found: str) -> None:
+    """Tasks are told the path of the directory, also where they were given it as it is given to an operation."""
+    plan = operations.PipelineOperation("op-", [bash(**given)], shared_directory="data:/data:rwx").plan()
+    assert plan.variables(plan.tasks[0])["shared_directory"] == found
+
+
+def test_directory_of_a_task_takes_the_place_of_that_of_all() -> None:
+    """There is one directory at a path: that of the task, where it has one."""
+    plan = operations.PipelineOperation("op-", [bash(volume_mounts="own:/b")], shared_directory=["/a", "/b"]).plan()
+    assert list(map(str, plan.directories_of(plan.tasks[0]))) == ["/a", "own:/b"]
+
+
+def test_classes_that_change_manifests_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """Methods that scripts of the other system override, and that nothing calls, are not passed over in silence."""
+
+    class Changed(operations.PipelineOperation):
+        def spec(self) -> dict[str, object]:
+            return {}
+
+    class Small(tasks.CustomTask):
+        def envs(self) -> list[object]:
+            return []
+
+    class Right(operations.PipelineOperation):
+        def groups(self) -> tuple[tuple[tasks.Task, ...], ...]:
+            return ()
+
+    assert [Changed, Small, Right]
+    said = [record.getMessage() for record in caplog.records]
+    assert ["Changed has spec, which" in said[0], "Small has envs, which" in said[1], len(said)] == [True, True, 2]
