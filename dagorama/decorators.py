@@ -472,7 +472,9 @@ class _Captor:
         with asks_for(b"" if node is None else node.node_id):
             payload = self.keep(taken, args, kwargs, store)
         store.hold(taken if node is None else node, payload.data)
-        if node is not None:
+        if scope is not None and node is not None:
+            found = taken.places(self._parts(args, kwargs))
+            scope.places = {**(scope.places or {}), **found} if found else scope.places
             name = self.fn.__qualname__
             tell_if_loop_stood(
                 f"called {name} with large values",

@@ -187,6 +187,7 @@ class Scope:
         "logs",
         "misuse",
         "node",
+        "places",
         "process",
         "progressed",
         "shown_as",
@@ -218,6 +219,8 @@ class Scope:
         #: The name before its lines in the worker's own output, where names are shown; empty for that of its function.
         self.shown_as = ""
         self.calls: list[CapturedCall] = []
+        #: Where large values stand in their arguments, by digests, as far as that is known; None for none.
+        self.places: dict[bytes, str] | None = None
         self.begun: Begun | None = None
         #: What has ended the node from outside of its own coroutine, such as an exit in a callback.
         self.cause: BaseException | None = None

@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import partial
 from inspect import iscoroutine
 from io import BytesIO
+from itertools import islice
 from pickle import PickleBuffer
 from typing import Any, NamedTuple, cast
 from uuid import UUID
@@ -53,6 +54,13 @@ _IDLE_BYTES_MAX = 4 * 1024
 _SMALL_BYTES_MAX = INLINE_MIN
 #: How many parts of a value are looked at for the one that is too large.
 _SEARCH_PARTS_MAX = 10_000
+
+#: The same where it is not yet known whether one will be too large.
+_PLACES_PARTS_MAX = 1_000
+#: Longer keys, and those further from 0, are in no path.
+_KEY_CHARS_MAX, _KEY_END = 50, 2**63
+#: A path of more characters is gone no further.
+_PLACE_CHARS_MAX = 100
 
 #: So much of a large pickle is enough to show people how it begins.
 _SHOWN_BYTES = 4 * 1024
@@ -108,6 +116,7 @@ class Draft:
         self._value = value
         self._what = what
         self._stored = stored
+        self._references: Sequence[Reference] = ()  #: of its buffers, in their order, once they are stored
 
     def beginning(self) -> bytes:
         """Return the beginning of the pickle, where it is too large for the payload; else nothing."""
@@ -139,11 +148,34 @@ class Draft:
             part = part_in(parts(), is_it) if parts is not None else part_in({name: self._value}, is_it)
             raise too_large(error, self._what, "" if part == name else part) from None
 
+    def places(self, parts: Mapping[str, object] | None = None, *, name: str = "value") -> dict[bytes, str]:
+        """Return the paths to the large parts that `keep` has stored, by their digests, as far as they are soon found.
+
+        `parts` and `name` are as for `keep`. Nothing of the user's is called for it, such as `__repr__` of a key.
+        """
+        left: dict[int, bytes] = {}
+        for buffer, reference in zip(self._pieces.buffers, self._references, strict=False):
+            with memoryview(buffer) as view:
+                left[id(view.obj)] = reference.digest
+        found: dict[bytes, str] = {}
+        begin = {name: self._value} if parts is None else parts
+        queue = list(begin.items())
+        for path, part in queue:
+            if not left:
+                break
+            digest = left.pop(id(part), None)
+            if digest is not None and path != name:
+                found[digest] = path
+            elif len(queue) < _PLACES_PARTS_MAX and len(path) < _PLACE_CHARS_MAX:
+                queue += [(path + step, inner) for step, inner in _plain_parts(part)]
+        return found
+
     def _kept(self, store: ValueStore) -> bytes:
         if self._stored:
             _check_count(len(self._stored), self._what)
             store.confirm(self._stored, self._what)
         references = store.put([Content([buffer], is_object=True) for buffer in self._pieces.buffers])
+        self._references = references
         distinct = list(dict.fromkeys(references))
         stream = self._pieces.stream
         if len(distinct) < len(references):
@@ -530,14 +562,41 @@ def _parts(value: object) -> Iterator[tuple[str, object]]:
     """Yield the parts of a value that an ordinary pickle would hold, each with the step that leads to it."""
     if isinstance(value, dict):
         for key, part in value.items():
-            yield f".key({key!r})", key
-            yield f"[{key!r}]", part
+            name = _shown(key)
+            yield f".key({name})", key
+            yield f"[{name}]", part
     elif isinstance(value, (list, tuple)):
         yield from ((f"[{index}]", part) for index, part in enumerate(value))
     elif isinstance(value, (set, frozenset)):
-        yield from ((f".member({part!r})", part) for part in value)
+        yield from ((f".member({_shown(part)})", part) for part in value)
     elif not isinstance(value, type):
         yield from ((f".{name}", part) for name, part in getattr(value, "__dict__", {}).items())
+
+
+def _shown(key: object) -> str:
+    """Return a key for people, also where its class does not show it."""
+    try:
+        return repr(key)
+    except Exception:
+        return f"a {type(key).__qualname__}"
+
+
+def _plain_parts(value: object) -> Iterator[tuple[str, object]]:
+    """Yield those parts of a value to which a short step leads, for which nothing of the user's is called."""
+    kind = type(value)
+    if kind is dict:
+        for key, part in islice(cast("dict[object, object]", value).items(), _PLACES_PARTS_MAX):
+            if (type(key) is int and abs(key) < _KEY_END) or (type(key) is str and len(key) <= _KEY_CHARS_MAX):
+                yield f"[{key!r}]", part
+    elif kind is list or kind is tuple:
+        for index, part in enumerate(islice(cast("Sequence[object]", value), _PLACES_PARTS_MAX)):
+            yield f"[{index}]", part
+    elif kind not in _PLAIN and not isinstance(value, type):
+        with suppress(AttributeError):
+            own: dict[str, object] = object.__getattribute__(value, "__dict__")
+            for name, part in islice(own.items(), _PLACES_PARTS_MAX):
+                if len(name) <= _KEY_CHARS_MAX:
+                    yield f".{name}", part
 
 
 def _encodes(value: object) -> bool:

@@ -171,6 +171,7 @@ def _to_result(held: Held) -> c.NodeResult:
         promise_ids=[NodeId(raw) for raw in report.promise_ids],
         children=to_calls(report.children),
         duration_s=report.duration_us * 1e-6,
+        places=held.places,
     )
 
 

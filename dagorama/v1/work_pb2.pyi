@@ -497,6 +497,7 @@ class Result(_message.Message):
     CHILDREN_FIELD_NUMBER: _builtins.int
     DURATION_US_FIELD_NUMBER: _builtins.int
     WAITED_US_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     node_id: _builtins.bytes
     token: _builtins.int
     value: _builtins.bytes
@@ -519,6 +520,10 @@ class Result(_message.Message):
         none does.
         """
 
+    @_builtins.property
+    def places(self) -> _containers.RepeatedCompositeFieldContainer[Global___ValuePlace]:
+        """Where large values stand in `value` and in the arguments of `children`, for the error about one that is too much."""
+
     def __init__(
         self,
         *,
@@ -531,16 +536,41 @@ class Result(_message.Message):
         children: _graph_pb2.Calls | None = ...,
         duration_us: _builtins.int = ...,
         waited_us: _builtins.int = ...,
+        places: _abc.Iterable[Global___ValuePlace] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["alias_id", b"alias_id", "children", b"children", "failure", b"failure", "outcome", b"outcome", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_id", b"alias_id", "children", b"children", "duration_us", b"duration_us", "failure", b"failure", "node_id", b"node_id", "outcome", b"outcome", "promise_ids", b"promise_ids", "token", b"token", "value", b"value", "waited_us", b"waited_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alias_id", b"alias_id", "children", b"children", "duration_us", b"duration_us", "failure", b"failure", "node_id", b"node_id", "outcome", b"outcome", "places", b"places", "promise_ids", b"promise_ids", "token", b"token", "value", b"value", "waited_us", b"waited_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["value", "failure", "alias_id"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
 
 Global___Result: _TypeAlias = Result  # noqa: Y015
+
+@_typing.final
+class ValuePlace(_message.Message):
+    """A large value by its digest, and its place for people, such as "argument 'rows'[3].image"."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    digest: _builtins.bytes
+    path: _builtins.str
+    def __init__(
+        self,
+        *,
+        digest: _builtins.bytes = ...,
+        path: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValuePlace: _TypeAlias = ValuePlace  # noqa: Y015
 
 @_typing.final
 class WorkResponse(_message.Message):

@@ -1,6 +1,6 @@
 """The commands: all that can be asked of the core. `Scheduler.handle` takes one of these and the time."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dagorama_broker.core.model.stored import EndedInstance
@@ -162,6 +162,7 @@ class NodeResult:
     children: Sequence[NewCall] = ()
     duration_s: float = 0.0
     waited_s: float = 0.0  #: how long before this was written it ended
+    places: Mapping[bytes, str] | None = None  #: of large values in it, by digests, as its worker tells them
 
 
 #: An attempt that gave a value without promises and made no calls: node, token, payload, duration in seconds, and how

@@ -215,17 +215,23 @@ class TooManyNodes(Refused):
 class TooManyBytes(Refused):
     """The large values of an instance would come to more bytes than the broker is set to allow."""
 
-    def __init__(self, *, instance_id: bytes, before: int, digest: bytes, size: int, most: float, place: str) -> None:
-        """Take the value that is too much, and the place that it has: "the result of f", for one."""
+    def __init__(
+        self, *, instance_id: bytes, before: int, digest: bytes, size: int, most: float, place: str, path: str = ""
+    ) -> None:
+        """Take the value that is too much, and the place that it has: "the result of f", for one.
+
+        `path` is the way to it from there, such as "result['frames'][2]"; empty where nobody has told it.
+        """
         self.instance_id = instance_id
         self.before = before
         self.digest = digest
         self.size = size
         self.most = most
         self.place = place
+        self.path = path
         super().__init__(
-            f"a large value in {place} has {size} bytes (SHA-256 {digest.hex()}), and those of instance "
-            f"{show_id(instance_id)} come to {before} already; they may come to {most:.0f} bytes "
+            f"a large value in {place}{f', {path},' if path else ''} has {size} bytes (SHA-256 {digest.hex()}), and "
+            f"those of instance {show_id(instance_id)} come to {before} already; they may come to {most:.0f} bytes "
             "(DAGORAMA_INSTANCE_BYTES_MAX of the broker), each counted once. Start instances of their own for a part "
             "of the work, or keep the data in a file or a store that all workers reach and pass its name, or raise the "
             "setting"

@@ -41,6 +41,9 @@ VALUE_BYTES_SHOWN = 16384
 #: What a worker may say of what it lacks, and the name of that. Both are kept for as long as it is connected.
 PROBLEM_BYTES_MAX, LACKS_BYTES_MAX = 2000, 500
 
+#: What a worker may say of where a large value stands in another. No more of it is in an error.
+PLACE_CHARS_MAX = 200
+
 #: Names: of functions, queues, taints, definitions, versions and workers. They are kept, shown and put in messages.
 NAME_BYTES_MAX = 2000
 

@@ -260,6 +260,8 @@ class Executor:
             self._fail(held, outcome, started_ns, found.retry)
             return
         calls, scope.calls = scope.calls, _ENDED
+        if scope.places is not None:
+            held.places = {**scope.places, **(held.places or {})}
         if type(outcome) is DAGPromise:
             alias_id = node_id_of(outcome)
             held.report = Report(_elapsed_us(started_ns), alias_id=alias_id, children=calls, ended_at=monotonic())
@@ -285,7 +287,9 @@ class Executor:
 
             store = broker().values()
         with asks_for(held.node_id):
-            return taken.keep(store, name="result")
+            payload = taken.keep(store, name="result")
+        held.places = taken.places(name="result")
+        return payload
 
     def _fail(self, held: Held, failed: Failed, started_ns: int, retry: RetryConfiguration | None = None) -> None:
         """End an attempt that gave no value; for good where another would not give one either."""

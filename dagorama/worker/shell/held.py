@@ -111,7 +111,17 @@ class ValueTable:
 class Held(Node):
     """A node with what it takes to run it, and how that ended."""
 
-    __slots__ = ("__weakref__", "arguments", "granted_at", "has_printed", "place", "span", "traceparent", "values")
+    __slots__ = (
+        "__weakref__",
+        "arguments",
+        "granted_at",
+        "has_printed",
+        "place",
+        "places",
+        "span",
+        "traceparent",
+        "values",
+    )
 
     report: Report | None
     progress: tuple[float, str] | None
@@ -149,6 +159,8 @@ class Held(Node):
         #: The trace of its instance, if that has one; and the span of this attempt, while it runs.
         self.traceparent = ""
         self.span: AttemptSpan | None = None
+        #: Where large values stand in what is reported, by digests; None for none.
+        self.places: dict[bytes, str] | None = None
         #: Where it stands on the board, while it runs; -1 for nowhere.
         self.place = -1
 

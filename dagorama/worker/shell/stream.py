@@ -33,6 +33,9 @@ PROGRESS_INTERVAL_S = 0.1
 PROGRESS_CHARS_MAX = 150
 
 
+#: The longest path to a large value that is told.
+PLACE_CHARS_MAX = 200
+
 #: So many labels are remembered that were told.
 _LABELLED_MAX = 10_000
 
@@ -246,7 +249,7 @@ def write_results(request: WorkRequest, reports: Iterable[Held], now: float) -> 
         assert report is not None
         duration_us, value, _, _, promise_ids, children, _, ended_at = report
         waited_us = int((now - ended_at) * 1e6) if 0 < ended_at < now else 0
-        if value is not None and not promise_ids and not children:
+        if value is not None and not promise_ids and not children and not held.places:
             plain.append((held.node_id, held.token, value, duration_us, waited_us))
             continue
         result = request.results.add(
@@ -260,6 +263,8 @@ def write_results(request: WorkRequest, reports: Iterable[Held], now: float) -> 
             waited_us=waited_us,
         )
         write_calls(result.children, report.children, table)
+        for digest, path in (held.places or {}).items():
+            result.places.add(digest=digest, path=sendable(path, PLACE_CHARS_MAX))
     if plain:
         node_ids, tokens, values, durations_us, waits_us = zip(*plain, strict=True)
         columns = request.completions

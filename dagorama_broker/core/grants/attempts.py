@@ -112,7 +112,8 @@ class Attempts:
                 bounds.check(instance, result.children, node)
                 children = build_nodes(self._graph, instance, result.children, parent=node, now=now)
                 promises = self._promised(node, result, children)
-            bounds.take_values(instance, children.values(), maker=node, result=result.payload or b"")
+            payload = result.payload or b""
+            bounds.take_values(instance, children.values(), maker=node, result=payload, places=result.places)
         except Refused as refusal:
             kind = "TooManyBytes" if isinstance(refusal, TooManyBytes) else "InvalidExpansion"
             failure = Failure(type=kind, message=_say_invalid(refusal), permanent=True)

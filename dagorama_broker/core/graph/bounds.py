@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from dagorama_broker.core.errors import TooManyBytes, TooManyCalls, TooManyNodes
 from dagorama_broker.core.graph.holding import hold
@@ -51,9 +51,11 @@ class Bounds:
         *,
         maker: Node | None = None,
         result: bytes = b"",
+        places: Mapping[bytes, str] | None = None,
     ) -> None:
         """Count the large values of new nodes and hooks of an instance, and of the result of `maker`.
 
+        `places` has those of some values in these, by their digests, for people.
         Raise `TooManyBytes`, and count none of them, where that is more than the instance may have.
         """
         payloads = [node.arguments for node in nodes]
@@ -77,6 +79,7 @@ class Bounds:
                         size=size,
                         most=self._instance_bytes_max,
                         place=_place_of(at, nodes, functions, hooks, maker),
+                        path=(places or {}).get(digest, ""),
                     )
                 new[digest] = reference
                 total += size

@@ -34,6 +34,7 @@ from dagorama_broker.requests.checks import (
     HELLO_BYTES_MAX,
     LACKS_BYTES_MAX,
     PAYLOAD_BYTES_MAX,
+    PLACE_CHARS_MAX,
     PROBLEM_BYTES_MAX,
     PROGRESS_BYTES_MAX,
     SECONDS_MAX,
@@ -293,6 +294,8 @@ def _to_result(message: work_pb2.Result, functions: Sequence[FunctionSpec | Malf
         raise MalformedRequest("a result has no outcome")
     if message.HasField("children"):
         result.children = to_calls(message.children, functions)
+    if message.places:
+        result.places = {place.digest: place.path[:PLACE_CHARS_MAX] for place in message.places}
     return result
 
 

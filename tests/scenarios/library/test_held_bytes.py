@@ -25,6 +25,17 @@ class Tables(DAGDefinition):
         return table if place == 0 else bytes([place]) * SIZE
 
 
+class Frames(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self, gives: bool) -> Any:
+        frames = [bytes([number]) * SIZE for number in range(4)]
+        return {"frames": frames} if gives else self.count(frames)
+
+    @dagorama().syncfn
+    def count(self, frames: list[bytes]) -> int:
+        return len(frames)
+
+
 @pytest.mark.timeout(240)
 def test_an_instance_holds_no_more_than_it_may(tmp_path: Path) -> None:
     """A start is refused, a node fails with the way out; a value that is there counts once, and so after a restart."""
@@ -45,14 +56,17 @@ def test_an_instance_holds_no_more_than_it_may(tmp_path: Path) -> None:
         assert "Start instances of their own" in str(failed.value)
         with pytest.raises(InstanceFailed):
             full.wait(timeout=WAIT_S)
+        for gives, place in ((True, r"result\['frames'\]\[3\]"), (False, r"argument 'frames'\[3\]")):
+            with pytest.raises(NodeFailed, match=rf"TooManyBytes: a large value in .*, {place}, has 1"):
+                Frames()(gives)[0].result(timeout=WAIT_S)
         port = broker.port
     unbounded = {"DAGORAMA_INSTANCE_BYTES_MAX": "inf"}
     with launch_broker(port=port, storage=url, environment=unbounded), launch_workers(1):
         full.retry()
         assert [len(value) for value in full.result(timeout=WAIT_S)] == [SIZE] * 5
-        assert [one.status.held_bytes // SIZE for one in instances()] == [5, 3]
+        assert [one.status.held_bytes // SIZE for one in instances()][2:] == [5, 3]
     journal = SqliteJournal(tmp_path / "broker.db")
     journal.open()
     held = [one.held_bytes // SIZE for one in journal.list_instances(before_seq=None, limit=9)]
-    assert (held, list(audit_uses(journal))) == ([5, 3], [])
+    assert (held[2:], list(audit_uses(journal))) == ([5, 3], [])
     journal.close()

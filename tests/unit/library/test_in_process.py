@@ -259,6 +259,34 @@ def test_a_start_with_too_much_names_the_part(monkeypatch: pytest.MonkeyPatch) -
         assert Rows()(rows[:2])[0].result() == 2
 
 
+class Frames(DAGDefinition):
+    @dagorama().syncfn
+    def entrypoint(self, count: int, gives: bool) -> dict[str, Any]:
+        frames = [bytes([number]) * 100_000 for number in range(count)]
+        return {"frames": frames} if gives else {"count": self.number_of(frames=frames)}
+
+    @dagorama().syncfn
+    def number_of(self, frames: list[bytes]) -> int:
+        return len(frames)
+
+
+@pytest.mark.parametrize(
+    ("gives", "place"),
+    [
+        (True, r"the result of .*entrypoint, result\['frames'\]"),
+        (False, "the arguments of .*number_of, argument 'frames'"),
+    ],
+)
+def test_a_node_with_too_much_names_the_part(monkeypatch: pytest.MonkeyPatch, gives: bool, place: str) -> None:
+    """Of its result, or of the arguments of a call that it made; its worker has told the broker where each stands."""
+    monkeypatch.setattr(core, "Settings", partial(Settings, instance_bytes_max=210_000))
+    with in_process_broker(check=True):
+        assert Frames()(2, gives)[0].result() is not None
+        refused = rf"TooManyBytes: a large value in {place}\[2\], has 100000 bytes"
+        with pytest.raises(NodeFailed, match=refused):
+            Frames()(3, gives)[0].result()
+
+
 async def _awaited(rows: list[dict[str, bytes]]) -> object:
     return await AsyncRows()(rows)
 

@@ -53,6 +53,14 @@ class Table:
         return isinstance(other, Table) and bytes(self.data) == bytes(other.data)
 
 
+class Quiet:
+    """Cannot be shown."""
+
+    def __repr__(self) -> str:
+        """Fail."""
+        raise AssertionError("it is not to be shown")
+
+
 class Counted(MemoryValues):
     """Notes the sizes of what it is to store."""
 
@@ -263,6 +271,46 @@ def test_a_part_is_found_by_the_digest_of_its_bytes(part: object, whole: bytes) 
     parts = {"argument 'rows'": [*others, {"image": part}], "argument 'last'": part}
     assert part_in(parts, partial(is_stored_as, reference)) == f"argument 'rows'[{len(others)}]['image']"
     assert part_in({"argument 'rows'": others}, partial(is_stored_as, reference)) == ""
+
+
+def test_places_of_large_parts_are_told_by_their_digests() -> None:
+    """Those that are soon found, in the order of their depth; no key or member of the user's is asked how it looks."""
+
+    parts = [bytes([number]) * INLINE_MAX + b"end" for number in range(6)]
+    value = {
+        "frames": [0, parts[0], parts[0]],
+        Quiet(): parts[1],
+        "k" * 1_000: parts[2],
+        "record": Record("x", Table(parts[3])),
+        10**5_000: parts[4],
+        7: ("a", {"b": parts[5]}),
+    }
+    taken = draft(value, what="a value")
+    assert isinstance(taken, Draft)
+    assert taken.places(name="result") == {}
+    taken.keep(MemoryValues())
+    found = {
+        parts.index(next(one for one in parts if sha256(one).digest() == digest)): path
+        for digest, path in taken.places(name="result").items()
+    }
+    assert found == {0: "result['frames'][1]", 3: "result['record'].table.data", 5: "result[7][1]['b']"}
+    assert set(taken.places({"argument 'x'": value}).values()) == {
+        path.replace("result", "argument 'x'") for path in found.values()
+    }
+
+
+def test_a_part_under_a_key_that_cannot_be_shown_is_named_by_the_type_of_that() -> None:
+    """The error is about the part that cannot be encoded, and not about how its key looks."""
+    with pytest.raises(PayloadError, match=r"a value: its part \['rows'\]\[a Quiet\], a function, cannot be encoded"):
+        draft({"rows": {Quiet(): lambda: 0}}, what="a value")
+
+
+def test_few_parts_are_looked_at_for_places() -> None:
+    """What is behind many others is not named: to look for it would take long, and most are never told of."""
+    taken = draft([*range(10_000), BIG], what="a value")
+    assert isinstance(taken, Draft)
+    taken.keep(MemoryValues())
+    assert taken.places() == {}
 
 
 @pytest.mark.parametrize(
