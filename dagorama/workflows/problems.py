@@ -2,8 +2,9 @@
 
 DagoramaError
 |-- WorkflowError   (ValueError)   a file is no workflow, and why
-`-- TaskFailed                     a task has run and failed
-    `-- TaskNotStarted             a task has not run, as another had failed before
+|-- TaskFailed                     a task has run and failed
+|   `-- TaskNotStarted             a task has not run, as another had failed before
+`-- TaskLeft                       a command of a task may go on, and this attempt cannot follow it
 
 PlainFailure                       the work of a task fails, and the message says all
 """
@@ -98,6 +99,16 @@ class TaskFailed(DagoramaError):
 
 class TaskNotStarted(TaskFailed):
     """A task has not run: another had failed, and the workflow does not allow partial failure."""
+
+
+class TaskLeft(DagoramaError):
+    """A command of a task may go on, and this attempt cannot follow it: the next one does. What it works with stays."""
+
+    def __init__(self, *, task_id: str, problem: str) -> None:
+        """`problem` says why, such as "cannot be followed: ..."."""
+        self.task_id = task_id
+        self.problem = problem
+        super().__init__(f"{quoted(task_id)} {problem}")
 
 
 class PlainFailure(Exception):

@@ -78,6 +78,8 @@ class FakeCluster:
         #: Connections of logs are cut after so many lines, once each.
         self.cuts: list[int] = []
         self.claims: set[str] = set()
+        #: Why no pod is made of a Job; empty for nothing.
+        self.quota = ""
         #: So much later it is for deadlines than by the clock.
         self.ahead_s = 0.0
         self.is_stopping = False
@@ -119,7 +121,10 @@ class FakeCluster:
         job["status"] = {}
         self.jobs[name] = job
         self._changed(job)
-        self._make_pod(job)
+        if self.quota:
+            self._warn(job, "FailedCreate", self.quota)
+        else:
+            self._make_pod(job)
         return JSONResponse(job, 201)
 
     def _get(self, request: Request, _: bytes) -> Response:
@@ -301,7 +306,7 @@ class FakeCluster:
             is_well = pods[0].object["status"]["phase"] == "Succeeded"
             message = "" if is_well else "Job has reached the specified backoff limit"
             self._end_job(job, *(("Complete", "") if is_well else ("Failed", "BackoffLimitExceeded")), message)
-        elif not pods:
+        elif not pods and not self.quota:
             self._end_job(job, "Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
 
     def _end_job(self, job: Object, kind: str, reason: str, message: str) -> None:
@@ -332,8 +337,8 @@ class FakeCluster:
         }
         pod["status"]["containerStatuses"] = [{**told, "state": state}]
 
-    def _warn(self, pod: Object, reason: str, message: str) -> None:
-        name = pod["metadata"]["name"]
+    def _warn(self, about: Object, reason: str, message: str) -> None:
+        name = about["metadata"]["name"]
         told = {"involvedObject": {"name": name}, "type": "Warning", "reason": reason, "message": message}
         self.events.append({"metadata": {"name": f"{name}.1"}, "lastTimestamp": now(), **told})
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from starlette.responses import Response
 
 from dagorama.workflows.executors.following import follow
+from dagorama.workflows.executors.kubernetes import executor as executor_module
 from dagorama.workflows.executors.kubernetes import logs
 from dagorama.workflows.executors.kubernetes.executor import KubernetesExecutor
 from dagorama.workflows.executors.port import Job, JobState
 from dagorama.workflows.model import Command, Mount
-from dagorama.workflows.problems import TaskFailed
+from dagorama.workflows.problems import TaskFailed, TaskLeft
 from tests.conformance.cluster import FakeCluster, refusal
 from tests.conformance.executors import Told, is_alive, job
-from tests.timing import until
+from tests.timing import WAIT_S, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -50,6 +55,12 @@ def make(cluster: FakeCluster, tmp_path: Path) -> Iterator[Callable[..., Kuberne
 def of_image(image: str, argv: str = "true") -> Job:
     """Make a job of an image."""
     return replace(job(argv), command=Command(argv=argv, image=image))
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    """Return a function that says whether so much time has passed since: a job that never ends is cancelled then."""
+    end = monotonic() + seconds
+    return lambda: monotonic() >= end
 
 
 def test_a_job_is_validated_by_the_cluster_as_it_is(
@@ -128,6 +139,35 @@ def test_a_job_that_found_no_node_says_so_when_its_time_is_over(
     assert told.warnings == [status.waiting]
 
 
+def test_a_job_that_gets_no_pod_says_so_and_is_given_up(
+    make: Callable[..., KubernetesExecutor], cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the cluster has warned of is told once, and holds between the times that it is asked: `start_s` goes by."""
+    monkeypatch.setattr(executor_module, "_LOOK_MAX_S", 0.2)
+    cluster.quota = "exceeded quota: pods"
+    told = Told()
+    status = told.follow(make("start_s = 0.5\n"), job("true"), after(WAIT_S))
+    assert status.state is JobState.FAILED
+    assert status.problem == "could not be started: it has no pod: FailedCreate: exceeded quota: pods"
+    assert told.warnings == ["has no pod: FailedCreate: exceeded quota: pods"]
+    assert cluster.jobs == {}
+
+
+@pytest.mark.parametrize("quota", ["", "exceeded quota: pods"])
+def test_a_cluster_that_comes_and_goes_does_not_put_the_end_off(
+    make: Callable[..., KubernetesExecutor], cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch, quota: str
+) -> None:
+    """A pod that cannot start is given up after `start_s`, however often the cluster was away meanwhile."""
+    monkeypatch.setattr(executor_module, "_LOOK_MAX_S", 0.2)
+    cluster.quota = quota
+    cluster.instead = lambda what: (
+        refusal(503, "ServiceUnavailable", "not now") if what == "GET job" and cluster.asked.count(what) % 2 else None
+    )
+    status = Told().follow(make("start_s = 0.5\n"), of_image("absent:1"), after(WAIT_S))
+    assert status.state is JobState.FAILED
+    assert (quota or "ImagePullBackOff") in status.problem
+
+
 def test_a_job_that_takes_too_much_memory_says_so(
     make: Callable[..., KubernetesExecutor], cluster: FakeCluster
 ) -> None:
@@ -196,13 +236,78 @@ def test_a_cluster_that_is_away_for_too_long_is_given_up_and_its_job_followed_on
         return refusal(500, "InternalError", "etcdserver: no leader") if Path("begun").exists() else None
 
     cluster.instead = away
-    with pytest.raises(TaskFailed, match=r"has not answered for 0 s \(500 etcdserver.*another attempt goes on with it"):
+    with pytest.raises(TaskLeft, match=r"has not answered for 0 s \(500 etcdserver.*another attempt goes on with it"):
         Told().follow(make("away_s = 0\n"), job(text))
     cluster.instead = lambda _: None
     Path("go").touch()
     told = Told()
     assert told.follow(make(), job(text)).state is JobState.SUCCEEDED
     assert (told.text[1], Path("started").read_text()) == ("done\n", "\n")
+
+
+def test_an_end_is_told_once_its_job_is_deleted(make: Callable[..., KubernetesExecutor], cluster: FakeCluster) -> None:
+    """A cluster that is away just then is waited for: else the next attempt would take the old end for its own."""
+    left = 2
+
+    def away(what: str) -> Response | None:
+        nonlocal left
+        if what != "DELETE job" or not left:
+            return None
+        left -= 1
+        return refusal(503, "ServiceUnavailable", "not now")
+
+    cluster.instead = away
+    executor = make()
+    for _ in range(2):
+        assert "exit status 3" in Told().follow(executor, job("echo >> started; exit 3")).problem
+    assert (Path("started").read_text(), left, cluster.jobs) == ("\n\n", 0, {})
+
+
+@pytest.mark.parametrize(("code", "problem"), [(503, "that cannot be noted: for 0 s"), (403, "cannot be deleted")])
+def test_an_end_that_cannot_be_noted_is_the_next_attempts_to_tell(
+    make: Callable[..., KubernetesExecutor], cluster: FakeCluster, code: int, problem: str
+) -> None:
+    """The attempt has left it, and says so; the next one finds it, and starts nothing."""
+    text = "echo >> started; exit 3"
+    cluster.instead = lambda what: refusal(code, "No", "no") if what == "DELETE job" else None
+    with pytest.raises(TaskLeft, match=f"'a' has ended, and .*{problem}"):
+        Told().follow(make("away_s = 0\n"), job(text))
+    cluster.instead = lambda _: None
+    assert "exit status 3" in Told().follow(make(), job(text)).problem
+    assert (Path("started").read_text(), cluster.jobs) == ("\n", {})
+
+
+def test_a_job_that_is_to_stop_does_not_wait_until_its_end_is_noted(
+    make: Callable[..., KubernetesExecutor], cluster: FakeCluster
+) -> None:
+    """It is as if it had been cancelled before its end."""
+    cluster.instead = lambda what: refusal(503, "No", "not now") if what == "DELETE job" else None
+    status = Told().follow(make(), job("true"), lambda: "DELETE job" in cluster.asked)
+    assert status.state is JobState.CANCELLED
+
+
+def test_two_attempts_in_one_process_are_two(make: Callable[..., KubernetesExecutor]) -> None:
+    """The later one follows on, and the one before finds out: it has left the job, and ends nothing of it."""
+    executor = make()
+    text = "echo >> started; while [ ! -e go ]; do sleep 0.05; done; echo done"
+    old = executor.submit(job(text))
+    new = executor.submit(job(text))
+
+    def is_left() -> bool:
+        with suppress(TaskLeft):
+            return executor.status(old).state is not JobState.RUNNING
+        return True
+
+    until(is_left)
+    with pytest.raises(TaskLeft, match="'a' is followed by another attempt now"):
+        executor.status(old)
+    executor.leave(old)
+    assert executor.status(new).state is JobState.RUNNING
+    Path("go").touch()
+    until(lambda: executor.status(new).state is JobState.SUCCEEDED)
+    assert executor.logs(new).read()[0].data.endswith(b"done\n")
+    executor.forget(new)
+    assert Path("started").read_text() == "\n"
 
 
 def test_what_the_cluster_forbids_is_not_asked_again(
@@ -313,3 +418,48 @@ def test_a_job_that_is_to_stop_before_the_cluster_answers_is_not_made(
     cluster.instead = lambda what: refusal(503, "ServiceUnavailable", "not now")
     status = Told().follow(make(), job("true"), lambda: True)
     assert (status.state, cluster.asked) == (JobState.CANCELLED, ["POST jobs"])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "ConfigError: Configuration file .*config not found"),
+        ("", "'NoneType'"),
+        ("- a", "'list'"),
+        ("clusters: []", "it has no 'contexts'"),
+        ("clusters: []\ncontexts: []", "No current context"),
+        ("users:\n- {name: x, user: {token: s3cret", "line 2 is no YAML: expected ',' or '}'"),
+        ("current-context: a\nclusters: []\ncontexts: [{name: a, context: {cluster: b}}]", "it has no 'b'"),
+        ("\0", "special characters are not allowed"),
+    ],
+)
+def test_a_kubeconfig_that_is_wrong_is_named_with_the_way_out(
+    make: Callable[..., KubernetesExecutor],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    text: str | None,
+    problem: str,
+) -> None:
+    """In one line, without what stands in it: that may be a secret."""
+    config = tmp_path / "config"
+    if text is not None:
+        config.write_text(text)
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    with pytest.raises(TaskFailed, match=rf"by {config}: .*{problem}.*; mend that, or set KUBECONFIG to") as caught:
+        make().submit(job("true"))
+    assert "\n" not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_program_for_the_account_that_is_not_there_is_named(
+    make: Callable[..., KubernetesExecutor], cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no cluster that is away, and is not waited for."""
+    config = Path(os.environ["KUBECONFIG"])
+    told = json.loads(config.read_text())
+    program = {"apiVersion": "client.authentication.k8s.io/v1beta1", "command": "no-such-login"}
+    told["users"][0]["user"] = {"exec": program}
+    config.write_text(json.dumps(told))
+    with pytest.raises(TaskFailed, match=rf"the account in {config} cannot be had: .*'no-such-login'"):
+        make().submit(job("true"))
+    assert cluster.asked == []

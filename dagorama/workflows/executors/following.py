@@ -26,14 +26,14 @@ def follow(
     """
     try:
         handle = executor.submit(replace(job, should_stop=should_stop))
+        try:
+            status = _followed(executor, handle, should_stop, tell, warn)
+        except BaseException:
+            executor.leave(handle)
+            raise
+        executor.forget(handle)  # before anybody is told of the end
     except JobStopped:
-        return JobStatus(state=JobState.CANCELLED, problem="was cancelled before it began")
-    try:
-        status = _followed(executor, handle, should_stop, tell, warn)
-    except BaseException:
-        executor.leave(handle)
-        raise
-    executor.forget(handle)
+        return JobStatus(state=JobState.CANCELLED, problem="was cancelled while its executor was waited for")
     return status
 
 

@@ -13,7 +13,7 @@ from typing import NewType, Protocol
 
 from dagorama.workflows.model import Command
 
-#: The name of a job at its executor: a text that any worker which reaches the executor can use.
+#: The name of a job at its executor, for the attempt that has submitted it.
 Handle = NewType("Handle", str)
 
 
@@ -106,13 +106,16 @@ class Executor(Protocol):
         """Start a job, or find the one of its key, and return its handle. The job is started once for each key.
 
         The caller follows it from now on: it calls `wait` again and again, `cancel` to end it, and in the end `forget`
-        when it has ended, else `leave`. Raises `TaskFailed` for a job that cannot be started, and `JobStopped` for one
-        that was to stop before.
+        when it has ended, else `leave`. Raises `TaskFailed` for a job that cannot be started, `TaskLeft` where it may
+        have been, and `JobStopped` for one that was to stop before.
         """
         ...
 
     def status(self, handle: Handle) -> JobStatus:
-        """Return how a job stands. An ended one stays as it is until it is forgotten."""
+        """Return how a job stands. An ended one stays as it is until it is forgotten.
+
+        Raises `TaskLeft` for one that cannot be followed any more, and may go on.
+        """
         ...
 
     def cancel(self, handle: Handle) -> None:
@@ -128,7 +131,11 @@ class Executor(Protocol):
         ...
 
     def forget(self, handle: Handle) -> None:
-        """Remove what is kept of a job that has ended: a job of the same key is a new one from then on."""
+        """Remove what is kept of a job that has ended: a job of the same key is a new one from then on.
+
+        Raises `TaskLeft` where that cannot be, and `JobStopped` where the job was to stop before it could: then the
+        end is the next attempt's to tell. Follows the job no more in any case.
+        """
         ...
 
     def leave(self, handle: Handle) -> None:

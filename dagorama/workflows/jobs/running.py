@@ -9,11 +9,13 @@ from time import monotonic, sleep
 from uuid import UUID
 
 from dagorama import broker_settings
+from dagorama.errors import NodeStopped
 from dagorama.node_context import context
 from dagorama.settings import should_run_inline
 from dagorama.workflows.artifacts import Artifact, media_type_of
 from dagorama.workflows.jobs.parameters import JobsParameters
 from dagorama.workflows.model import Command, Mount, Task, TaskRun
+from dagorama.workflows.problems import TaskFailed
 from dagorama.workflows.staging.bringing import bring
 from dagorama.workflows.staging.directory import Directory
 from dagorama.workflows.staging.leaving import check_outputs, saved
@@ -26,8 +28,8 @@ from dagorama.workflows.staging.sweeping import sweep_sometimes
 def run_job(command: Command, staging: Staging, here: TaskRun) -> tuple[str, ...]:
     """Bring the inputs of a job, run its command, and look after its outputs; return the names of its artifacts.
 
-    A worker that takes the job over from one that has died goes on: it brings no input again, as the command may be
-    at work with it.
+    An attempt that takes the job over, as from a worker that has died, goes on: it brings no input again, as the
+    command may be at work with it.
     """
     directory = make_run_directory(here.run_id)
     sweep_sometimes(UUID(here.run_id))
@@ -50,8 +52,10 @@ def run_job(command: Command, staging: Staging, here: TaskRun) -> tuple[str, ...
             progress.note(number)
     try:
         here.execute(_placed(command, staging, here, directory, parameters))
-    finally:
+    except (TaskFailed, TimeoutError, NodeStopped):
         progress.forget()
+        raise
+    progress.forget()
     return _keep(staging.outputs, here, directory, _in_time(here.task, "keep its outputs"))
 
 

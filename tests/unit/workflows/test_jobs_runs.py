@@ -12,10 +12,13 @@ import pytest
 
 from dagorama import Instance, InstanceFailed, LogLine, NodeFailed, attach
 from dagorama.testing import in_process_broker
+from dagorama.workflows import task_run
 from dagorama.workflows.artifacts import artifacts
+from dagorama.workflows.executors.port import Handle, JobStatus
+from dagorama.workflows.executors.process.executor import ProcessExecutor
 from dagorama.workflows.formats import RunOptions, load_workflow, prepare_run
 from dagorama.workflows.jobs.parameters import JobsParameters
-from dagorama.workflows.problems import WorkflowError
+from dagorama.workflows.problems import TaskLeft, WorkflowError
 from dagorama.workflows.running import start_workflow
 from dagorama.workflows.staging.places import OWN
 from dagorama.workflows.staging.runs import ROOT_SETTING, run_path
@@ -104,6 +107,42 @@ neighbors: {leave: [move]}
     run.retry()
     run.wait(timeout=WAIT_S)
     assert printed(run, "move").endswith("left\nis there now")
+
+
+class Leaving(ProcessExecutor):
+    """An executor that is away for a moment, once its job has begun."""
+
+    was_left = False
+
+    def status(self, handle: Handle) -> JobStatus:
+        """Return how a job stands; let it go on once it is followed again."""
+        if self.was_left:
+            Path("go").touch()
+        if self.was_left or not Path("begun").exists():
+            return super().status(handle)
+        self.was_left = True
+        raise TaskLeft(task_id="a", problem="cannot be followed")
+
+
+def test_a_job_that_is_followed_on_keeps_its_inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not brought again while the command is at work with them."""
+    monkeypatch.chdir(tmp_path)
+    executor = Leaving()
+    monkeypatch.setattr(task_run, "executor_named", lambda name, task_id: executor)
+    run = begun(
+        tmp_path,
+        f"""
+jobs:
+- name: a
+  cmd: sh
+  args: [-c, 'echo changed > in.txt; touch {tmp_path}/begun; until [ -e {tmp_path}/go ]; do :; done; cat in.txt']
+  inputs: [{{content: given, local: in.txt}}]
+""",
+    )
+    assert run.state == "failed"
+    run.retry()
+    run.wait(timeout=WAIT_S)
+    assert printed(run, "a").endswith("changed")
 
 
 def test_a_file_that_was_never_there_is_not_moved(tmp_path: Path, root: Path) -> None:

@@ -11,12 +11,15 @@ from datetime import datetime, timedelta
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
+from uuid import UUID
 
 import pytest
 
+from dagorama.errors import NodeStopped
 from dagorama.workflows.formats import write_workflow
-from dagorama.workflows.model import Command, Task
+from dagorama.workflows.model import Command, Task, TaskRun
 from dagorama.workflows.operators import (
     DAG,
     BashOperator,
@@ -27,8 +30,9 @@ from dagorama.workflows.operators import (
     PythonOperator,
     WorkflowError,
 )
-from dagorama.workflows.operators.calls import Call, ValueOf, call
+from dagorama.workflows.operators.calls import Call, ValueOf, call, make_call
 from dagorama.workflows.operators.sensors import missing_file, wait_until
+from dagorama.workflows.problems import TaskFailed, TaskLeft
 
 
 def echo(name: str, **options: Any) -> BashOperator:
@@ -307,3 +311,30 @@ def test_a_sensor_ends_in_time(tmp_path: Path) -> None:
         wait_until(0.01, 0.1, missing_file, str(tmp_path / "a*"))
     (tmp_path / "abc").touch()
     wait_until(600, 600, missing_file, str(tmp_path / "a*"))
+
+
+@pytest.mark.parametrize(
+    ("error", "stays"),
+    [
+        (NodeStopped(instance_id=UUID(int=1), node_id=UUID(int=2)), True),
+        (TaskLeft(task_id="a", problem="cannot be followed"), True),
+        (OSError("the disk is full"), True),
+        (TaskFailed(task_id="a", problem="ended with exit status 1"), False),
+        (TimeoutError("it took too long"), False),
+    ],
+)
+def test_files_of_a_call_that_may_go_on_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, stays: bool
+) -> None:
+    """The next attempt, which follows the call, has its value from there; they go with the end of the call."""
+    monkeypatch.setenv("DAGORAMA_RUNS", str(tmp_path))
+
+    def execute(command: Command) -> None:
+        raise error
+
+    made = make_call(len, ("abc",), {}, "")
+    task = Task(id="a", work=made)
+    here = SimpleNamespace(task=task, values={}, run_id="run", key="key", execute=execute)
+    with pytest.raises(type(error)):
+        made.run(cast(TaskRun, here))
+    assert (tmp_path / "run" / "calls" / "key" / "call").exists() == stays

@@ -9,18 +9,21 @@ DagoramaError
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
 from lightkube.config.client_adapter import ConnectionParams
-from lightkube.config.kubeconfig import KubeConfig
+from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, SERVICE_ACCOUNT, KubeConfig
 from lightkube.core.exceptions import ApiError, ConfigError
 from lightkube.core.generic_client import BasicRequest, GenericSyncClient
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod, PodLog
+from yaml import MarkedYAMLError
 
 from dagorama.errors import DagoramaError
 from dagorama.workflows.executors.kubernetes.manifest import CONTAINER
@@ -62,8 +65,8 @@ class Cluster:
             config = KubeConfig.from_env().get(context or None)
             self._client = GenericSyncClient(ConnectionParams(timeout=timeout), config, namespace=namespace or None)
         except Exception as error:  # whatever is wrong with a file that people have written
-            told = f"{type(error).__name__}: {error}"
-            raise ClusterRefuses(f"no cluster is configured, or not well: {told}; set KUBECONFIG") from None
+            told = f"no cluster is configured, or not well, by {_configuration()}: {_problem_of(error)}"
+            raise ClusterRefuses(f"{told}; mend that, or set KUBECONFIG to the file of a cluster") from None
 
     def close(self) -> None:
         """Close all connections."""
@@ -165,6 +168,21 @@ class Cluster:
                 response.close()
 
 
+def _configuration() -> str:
+    """Return where the configuration of the cluster is."""
+    account = Path(SERVICE_ACCOUNT)
+    return str(account) if (account / "token").exists() else os.environ.get("KUBECONFIG", DEFAULT_KUBECONFIG)
+
+
+def _problem_of(error: Exception) -> str:
+    """Return in one line what is wrong with a configuration, without what stands there: it may be a secret."""
+    if isinstance(error, MarkedYAMLError):
+        line = f"line {error.problem_mark.line + 1}" if error.problem_mark is not None else "it"
+        return f"{line} is no YAML: {error.problem or error.context}"
+    told = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
+    return " ".join(told.split())[:500]
+
+
 def _check(response: httpx2.Response) -> None:
     GenericSyncClient.raise_for_status(response)  # type: ignore[no-untyped-call]
 
@@ -178,6 +196,8 @@ def _translated() -> Iterator[None]:
         raise _refusal(error.status.code or error.response.status_code, error.status.message or str(error)) from None
     except httpx2.HTTPStatusError as error:
         raise _refusal(error.response.status_code, _plain(error.response)) from None
+    except (FileNotFoundError, PermissionError) as error:  # of the program, or the file, that gives the account
+        raise ClusterRefuses(f"the account in {_configuration()} cannot be had: {error}") from None
     except (httpx2.HTTPError, OSError) as error:
         raise ClusterAway(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__) from None
     except (ConfigError, RuntimeError) as error:  # the latter of a client that was closed

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from secrets import token_hex
 from threading import Lock
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, TypeVar
 
 from lightkube.resources.batch_v1 import Job as KubernetesJob
 
@@ -20,11 +20,12 @@ from dagorama.workflows.executors.kubernetes.settings import Settings, read_sett
 from dagorama.workflows.executors.kubernetes.states import NEVER_STARTS, has_started, status_of
 from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus, JobStopped
 from dagorama.workflows.executors.process.launching import grace_s
-from dagorama.workflows.problems import TaskFailed
+from dagorama.workflows.problems import TaskFailed, TaskLeft
+
+T = TypeVar("T")
 
 #: The cluster is asked about a job so often, while something is about to change, and else.
 _LOOK_S, _LOOK_MAX_S = 0.05, 1.0
-
 #: So begins what a Job without a pod waits for.
 _NO_POD = "has no pod: "
 #: Waiting for the cluster, and for a Job of the same name to be gone.
@@ -36,11 +37,12 @@ _RUNNING = JobStatus(state=JobState.RUNNING)
 
 @dataclass
 class _Followed:
-    """A Job that this process follows."""
+    """A Job that an attempt follows."""
 
+    handle: Handle
+    job: Job
     name: str
     uid: str
-    task_id: str
     logs: PodLogs
     status: JobStatus = _RUNNING
     look_at: float = 0.0
@@ -48,12 +50,17 @@ class _Followed:
     cuts: int = 0
     #: Since when the cluster does not answer; None where it does.
     away_since: float | None = None
-    #: Since when its pod could not be started.
+    #: Why its pod could not be started, as the cluster has said last, and since when; empty where it can.
+    waiting: str = ""
     waits_since: float | None = None
-    #: How it ends where this process has decided that; it is deleted then.
+    #: When the cluster is asked why there is no pod.
+    warnings_at: float | None = None
+    #: How it ends where this attempt has decided that; it is deleted then.
     verdict: JobStatus | None = None
     is_deleted: bool = False
-    #: Another process follows it now: this one may have been taken for dead. It is no longer its to end or delete.
+    #: There is no such Job any more.
+    is_gone: bool = False
+    #: Another attempt follows it now: this one may have been taken for dead. It is no longer its to end or delete.
     is_taken: bool = False
 
 
@@ -65,26 +72,29 @@ class KubernetesExecutor:
         self._followed: dict[Handle, _Followed] = {}
         self._lock = Lock()
         self._made: tuple[Settings, Cluster] | None = None
-        self._follower = token_hex(8)
 
     def submit(self, job: Job) -> Handle:
-        """Make a Job, or find the one of its key in the cluster."""
+        """Make a Job, or find the one of its key in the cluster. The handle names this attempt to follow it."""
+        handle = Handle(token_hex(8))
         try:
             settings, cluster = self._connected()
-            manifest = job_of(job, settings, grace_s=grace_s(), follower=self._follower)
-            found = self._patiently(job, lambda: self._made_or_found(cluster, manifest, job))
+            manifest = job_of(job, settings, grace_s=grace_s(), follower=handle)
+            found = self._patiently(
+                job, "cannot be started", lambda: self._made_or_found(cluster, manifest, job, handle)
+            )
         except (ClusterRefuses, ValueError) as error:
             raise TaskFailed(task_id=job.task_id, problem=f"cannot be started in the cluster: {error}") from None
-        handle = Handle(job.key)
         with self._lock:
             self._followed[handle] = found
         return handle
 
     def status(self, handle: Handle) -> JobStatus:
-        """Return how a job stands, as the cluster has said within the last second."""
+        """Return how a job stands, as the cluster has said within the last second; `TaskLeft` for another's."""
         followed = self._job(handle)
         if followed.status.state not in ENDED and monotonic() >= followed.look_at:
             self._look(followed)
+        if followed.is_taken and followed.status.state not in ENDED:
+            raise TaskLeft(task_id=followed.job.task_id, problem="is followed by another attempt now")
         return followed.status
 
     def cancel(self, handle: Handle) -> None:
@@ -107,15 +117,22 @@ class KubernetesExecutor:
             followed.look_at, followed.pause_s = 0.0, _LOOK_S
 
     def forget(self, handle: Handle) -> None:
-        """Delete the Job of a command that has ended; where that cannot be, the cluster does later, by its time."""
-        with self._lock:
-            followed = self._followed.pop(handle)
-        followed.logs.close()
-        _, cluster = self._connected()
-        with suppress(ClusterAway, ClusterRefuses):
-            while (job := self._own(followed, cluster)) is not None and not followed.is_taken:
-                if cluster.delete_job(job, waits_for_pods=False):
-                    break
+        """Delete the Job of a command that has ended: else the next attempt would take that end for its own.
+
+        The cluster is waited for. Raises `TaskLeft` where the Job stays: then it is the next attempt's to tell its end.
+        """
+        followed = self._job(handle)
+        try:
+            if not followed.is_gone:
+                _, cluster = self._connected()
+                self._patiently(
+                    followed.job, "has ended, and that cannot be noted", lambda: self._rid(followed, cluster)
+                )
+        except ClusterRefuses as error:
+            problem = f"has ended, and its Job {followed.name} cannot be deleted: the cluster says: {error}"
+            raise TaskLeft(task_id=followed.job.task_id, problem=problem) from None
+        finally:
+            self.leave(handle)
 
     def leave(self, handle: Handle) -> None:
         """Follow a Job no more; it goes on."""
@@ -152,9 +169,8 @@ class KubernetesExecutor:
         except ClusterAway as error:
             status = self._away(followed, settings, error)
         except ClusterRefuses as error:
-            raise TaskFailed(
-                task_id=followed.task_id, problem=f"cannot be followed: the cluster says: {error}"
-            ) from None
+            problem = f"cannot be followed: the cluster says: {error}"
+            raise TaskLeft(task_id=followed.job.task_id, problem=problem) from None
         else:
             followed.away_since = None
         if status.state is not followed.status.state or status.waiting != followed.status.waiting:
@@ -170,10 +186,12 @@ class KubernetesExecutor:
     def _seen(self, followed: _Followed, cluster: Cluster) -> JobStatus:
         job = self._own(followed, cluster)
         if job is None:
+            followed.is_gone = True
             gone = "was ended: somebody else has deleted its Job in the cluster"
             return followed.verdict or JobStatus(state=JobState.FAILED, problem=gone)
         if followed.is_taken:
-            return followed.verdict or JobStatus(state=JobState.FAILED, problem="is followed by another worker now")
+            verdict = followed.verdict
+            return verdict if verdict is not None and verdict.state is JobState.CANCELLED else followed.status
         pods = cluster.pods_of(job)
         pod = pods[-1] if pods else None
         if pod is not None and pod.metadata is not None and has_started(pod):
@@ -185,32 +203,49 @@ class KubernetesExecutor:
             return _RUNNING
         status = status_of(job, pod)
         if status.state is JobState.RUNNING and pod is None:
-            waiting = followed.status.waiting  # it is asked for seldom, and holds meanwhile
-            if followed.pause_s >= _LOOK_MAX_S:
-                warnings = cluster.warnings_of(followed.name)  # such as a quota that is used up
-                waiting = f"{_NO_POD}{warnings[-1]}" if warnings else ""
-            status = replace(status, waiting=waiting if waiting.startswith(_NO_POD) else "")
+            status = replace(status, waiting=self._why_no_pod(followed, cluster))
         if status.state is JobState.OVERRAN:
-            return replace(status, waiting=followed.status.waiting)
+            return replace(status, waiting=followed.waiting)
+        followed.waiting = status.waiting
         return status
 
+    def _why_no_pod(self, followed: _Followed, cluster: Cluster) -> str:
+        """Return why a Job has no pod, such as a quota. It is asked for seldom, and holds meanwhile."""
+        now = monotonic()
+        if followed.warnings_at is None:
+            followed.warnings_at = now + _LOOK_MAX_S  # nearly all have one by then
+        if now < followed.warnings_at:
+            return followed.waiting if followed.waiting.startswith(_NO_POD) else ""
+        warnings = cluster.warnings_of(followed.name)
+        followed.warnings_at = now + _LOOK_MAX_S
+        return f"{_NO_POD}{warnings[-1]}" if warnings else ""
+
+    def _rid(self, followed: _Followed, cluster: Cluster) -> bool:
+        """Delete a Job, unless it is another attempt's by now; return True."""
+        while (job := self._own(followed, cluster)) is not None and not followed.is_taken:
+            if cluster.delete_job(job, waits_for_pods=False):
+                break
+        return True
+
     def _own(self, followed: _Followed, cluster: Cluster) -> KubernetesJob | None:
-        """Return the Job as the cluster has it, None where it is gone; note where another process follows it."""
+        """Return the Job as the cluster has it, None where it is gone; note where another attempt follows it."""
         job = cluster.job(followed.name)
         if job is None or job.metadata is None or job.metadata.uid != followed.uid:
             return None
-        followed.is_taken = (job.metadata.annotations or {}).get(FOLLOWER) != self._follower
+        followed.is_taken = (job.metadata.annotations or {}).get(FOLLOWER) != followed.handle
         return job
 
     def _is_given_up(self, followed: _Followed, settings: Settings) -> bool:
         """Return whether the pod of a job could not be started for too long."""
-        if not followed.status.waiting or followed.away_since is not None:
+        if followed.away_since is not None:  # nothing is known now, and the time goes on
+            return False
+        if not followed.waiting:
             followed.waits_since = None
             return False
         now = monotonic()
         if followed.waits_since is None:
             followed.waits_since = now
-        is_hopeless = any(word in followed.status.waiting for word in NEVER_STARTS)
+        is_hopeless = any(word in followed.waiting for word in NEVER_STARTS)
         return is_hopeless or now - followed.waits_since >= settings.start_s
 
     def _why_not_started(self, followed: _Followed) -> str:
@@ -221,7 +256,7 @@ class KubernetesExecutor:
             for pod in cluster.pods_of(job) if job is not None else ():
                 warnings += cluster.warnings_of(str(pod.metadata and pod.metadata.name))
         told = f"; the cluster has warned: {' | '.join(dict.fromkeys(warnings[-3:]))}" if warnings else ""
-        return f"could not be started: it {followed.status.waiting}{told}"
+        return f"could not be started: it {followed.waiting}{told}"
 
     def _end(self, followed: _Followed, verdict: JobStatus) -> None:
         """Have a job end in a way; it has when nothing is left of it."""
@@ -229,7 +264,7 @@ class KubernetesExecutor:
         followed.look_at, followed.pause_s = 0.0, _LOOK_S
 
     def _away(self, followed: _Followed, settings: Settings, error: ClusterAway) -> JobStatus:
-        """Return the status of a job while the cluster does not answer; `TaskFailed` when it has not for too long."""
+        """Return the status of a job while the cluster does not answer; `TaskLeft` when it has not for too long."""
         now = monotonic()
         if followed.away_since is None:
             followed.away_since = now
@@ -238,11 +273,14 @@ class KubernetesExecutor:
                 f"cannot be followed: the cluster has not answered for {settings.away_s:g} s ({error}); its Job "
                 f"{followed.name} may still be there, and another attempt goes on with it"
             )
-            raise TaskFailed(task_id=followed.task_id, problem=problem)
+            raise TaskLeft(task_id=followed.job.task_id, problem=problem)
         return replace(_RUNNING, waiting=f"goes on unseen, as the cluster does not answer: {error}")
 
-    def _patiently(self, job: Job, ask: Callable[[], _Followed | None]) -> _Followed:
-        """Ask the cluster until there is an answer, with pauses; `TaskFailed` when there was none for too long."""
+    def _patiently(self, job: Job, what: str, ask: Callable[[], T | None]) -> T:
+        """Ask the cluster until there is an answer, with pauses; `TaskLeft` when there was none for too long.
+
+        `what` is how a job stands that is left so: a request whose answer is lost may have been heeded.
+        """
         settings, _ = self._connected()
         give_up_at = monotonic() + settings.away_s
         pause_s = _AGAIN_S
@@ -255,14 +293,15 @@ class KubernetesExecutor:
             except ClusterAway as error:
                 why = f"the cluster does not answer: {error}"
             if monotonic() >= give_up_at:
-                raise TaskFailed(task_id=job.task_id, problem=f"cannot be started: for {settings.away_s:g} s {why}")
+                problem = f"{what}: for {settings.away_s:g} s {why}; another attempt goes on from there"
+                raise TaskLeft(task_id=job.task_id, problem=problem)
             if job.should_stop():
                 raise JobStopped
             get_logger().warning("task %r waits: %s", job.task_id, why)
             sleep(pause_s)
             pause_s = min(2 * pause_s, _AGAIN_MAX_S)
 
-    def _made_or_found(self, cluster: Cluster, manifest: dict[str, Any], job: Job) -> _Followed | None:
+    def _made_or_found(self, cluster: Cluster, manifest: dict[str, Any], job: Job, handle: Handle) -> _Followed | None:
         """Make a Job, or find the one of the name and take it over; None for one that is on its way out."""
         name = name_of(job)
         is_new = cluster.create_job(manifest)
@@ -273,6 +312,6 @@ class KubernetesExecutor:
         if annotations.get(KEY) != job.key:
             raise ClusterRefuses(f"there is a Job {name} of somebody else in the namespace {cluster.namespace}")
         if not is_new:
-            cluster.annotate_job(name, {FOLLOWER: self._follower})
+            cluster.annotate_job(name, {FOLLOWER: handle})
         logs = PodLogs(cluster, name, Position.read(annotations.get(TOLD, "")))
-        return _Followed(name=name, uid=str(there.metadata.uid), task_id=job.task_id, logs=logs)
+        return _Followed(handle=handle, job=job, name=name, uid=str(there.metadata.uid), logs=logs)

@@ -35,7 +35,7 @@ def name_of(job: Job) -> str:
 def job_of(job: Job, settings: Settings, *, grace_s: float, follower: str) -> dict[str, Any]:
     """Return the Job of a command, whose pod has `grace_s` to end; `TaskFailed` for a command that can have none.
 
-    `follower` names the process that follows it.
+    `follower` names the attempt that follows it.
     """
     for name, _ in job.command.resource_limits:
         problem = f"cannot limit {name!r} in a cluster: set limits of resources for containers"
