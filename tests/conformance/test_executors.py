@@ -311,6 +311,24 @@ def test_a_container_outlives_its_keeper(engine: Containers, is_over: bool) -> N
     assert Path("started").read_text() == "\n"
 
 
+def test_a_container_that_could_not_be_removed_is_not_the_next_attempts(
+    engine: Containers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its end was told; the next attempt removes it first, or says that this cannot be."""
+    tool = tmp_path / "tool"
+    refuses = 'if [ "$1" = rm ] && [ -e broken ]; then echo "Error: device or resource busy" >&2; exit 125; fi'
+    tool.write_text(f'#!/bin/sh\ncd {tmp_path}\n{refuses}\nexec podman "$@"\n')
+    tool.chmod(0o700)
+    monkeypatch.setenv("DAGORAMA_CONTAINER_TOOL", str(tool))
+    text = "echo >> started; exit 3"
+    Path("broken").touch()
+    assert "exit status 3" in Told().follow(ContainerExecutor(), job(text)).problem
+    assert "device or resource busy" in Told().follow(ContainerExecutor(), job(text)).problem
+    Path("broken").unlink()
+    assert "exit status 3" in Told().follow(ContainerExecutor(), job(text)).problem
+    assert Path("started").read_text() == "\n\n"
+
+
 def test_a_container_that_has_lost_its_keeper_is_removed(engine: Containers) -> None:
     """A job whose keeper is killed while it is followed has failed, and nothing of it is left."""
     executor = ContainerExecutor()

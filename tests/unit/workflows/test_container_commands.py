@@ -139,6 +139,23 @@ def test_steps_follow_from_how_the_container_stands(step: str, status: str | Non
     assert next_step(step, found) == after
 
 
+@pytest.mark.parametrize(
+    ("step", "status", "after"),
+    [
+        ("create", "", ""),
+        ("create", "created", "remove"),
+        ("create", "running", "read"),
+        ("create", "exited", "remove"),
+        ("remove", "exited", ""),
+        ("run", "running", "read"),
+        ("read", "exited", ""),
+    ],
+)
+def test_what_an_earlier_attempt_has_left_is_no_part_of_a_new_job(step: str, status: str, after: str) -> None:
+    """Its end was told, and only removing it has failed; one that runs is followed."""
+    assert next_step(step, {"Status": status} if status else {}, is_new=True) == after
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("command", ["exec sleep 600", "trap '' TERM; while :; do sleep 0.1; done"])
 def test_a_container_that_is_not_there_yet_can_be_cancelled(

@@ -24,7 +24,8 @@ class ContainerExecutor(ProcessExecutor):
         """Start the keeper of a job. Where one was killed its container may be there, and its output goes on."""
         tool = find_tool(job.task_id)
         words = words_of(job, tool)
-        goes_on = was_lost(folder) and (folder / "told").exists() and _is_there(tool, job.key)
+        is_new = not (folder / "job.json").exists() or not was_lost(folder)
+        goes_on = not is_new and (folder / "told").exists() and _is_there(tool, job.key)
         clear(folder, *(["told"] if goes_on else []))
         told = {
             "tool": tool,
@@ -34,6 +35,7 @@ class ContainerExecutor(ProcessExecutor):
             "directory": "/",
             "env": environment_of_tool(job, os.environ),
             "resource_limits": [],
+            "is_new": is_new,
         }
         return self.launched(job, folder, told)
 

@@ -6,6 +6,7 @@ and outlives a keeper that is killed: the next one finds it by its name, and rea
 A step is a program that the keeper waits for:
 
 create   podman create ...            the image is fetched, if need be
+remove   podman rm NAME               one that an earlier attempt has left, whose end was told
 run      podman start --attach NAME   has the output, and ends with the container
 read     podman logs NAME             the output up to now, of a container that another keeper has started
 pause    sleep                        until it is read again
@@ -37,6 +38,8 @@ ANSWER_S = 60.0
 LET_GO_S = 2.0
 #: Output that only the tool's log has is read so often.
 READ_S = 1
+#: How a container is removed, and how often that is tried: its file system may be in use for a moment.
+_REMOVE, _REMOVALS = ("rm", "--force", "--volumes"), 3
 #: States of containers that have not begun, and of such that have ended, by the words of podman and docker.
 _FRESH, _OVER = frozenset({"created", "configured", "initialized"}), frozenset({"exited", "stopped", "dead"})
 #: What a shell says of programs that are not there, and of such that cannot be run.
@@ -60,6 +63,7 @@ class ContainerKeeper(Keeper):
         super().__init__(directory)
         self.step = ""
         self.found: dict[str, Any] | None = None  #: how the container stood before it was read
+        self.is_new = bool(self.job.get("is_new"))  #: no earlier keeper was killed: what there is has had its end told
         self.asked_at: float | None = None  #: when it was killed
 
     @property
@@ -85,6 +89,7 @@ class ContainerKeeper(Keeper):
                     os.truncate(self.path(name), 0)
         words = {
             "create": self.job["argv"],
+            "remove": [self.tool, *_REMOVE, self.name],
             "run": [self.tool, "start", "--attach", self.name],
             "read": [self.tool, "logs", self.name],
             "wait": [self.tool, "wait", self.name],
@@ -97,9 +102,13 @@ class ContainerKeeper(Keeper):
         if self.step == "create" and self.status == 0:
             self.take("run")
             return
+        if self.step == "remove" and self.status == 0:
+            self.is_new = False  # else a tool that only says so would go round for ever
+            self.take("create")
+            return
         if self.step != "read":
             self.found = self.look()
-        step = next_step(self.step, self.found)
+        step = next_step(self.step, self.found, is_new=self.is_new)
         if step:
             self.take(step)
 
@@ -164,14 +173,19 @@ class ContainerKeeper(Keeper):
         if found != {}:
             if not _is_over(found):
                 self.ask("kill", "--signal", "SIGKILL", self.name)
-            self.ask("rm", "--force", "--volumes", self.name)
+            for _ in range(_REMOVALS):
+                asked = self.ask(*_REMOVE, self.name)
+                if asked is None or not asked.returncode:
+                    break
         return told
 
     def told_end(self, found: dict[str, Any] | None) -> dict[str, object]:
         """Return the exit status of a container, and what was wrong with it."""
+        if self.step in ("create", "remove"):
+            return {"status": 1, "problem": self.refusal("refused")}
         if not found:
             gone = "lost its container: somebody has removed it, or its tool does not answer"
-            return {"status": 1, "problem": self.refusal("refused") if self.step == "create" else gone}
+            return {"status": 1, "problem": gone}
         if found["Status"] in _FRESH:
             return {"status": 1, "problem": self.refusal("err")}
         status = int(found["ExitCode"])
@@ -217,13 +231,21 @@ class ContainerKeeper(Keeper):
             return ""
 
 
-def next_step(step: str, found: dict[str, Any] | None) -> str:
+def next_step(step: str, found: dict[str, Any] | None, *, is_new: bool = False) -> str:
     """Return what comes after a step that has ended, and after which the container stood so; empty for nothing more.
 
-    After "read" that is how it stood before.
+    After "read" that is how it stood before. A container of a job that `is_new` is followed if it runs, and is of no
+    use else: the tool has failed to remove it.
     """
+    if step == "remove":  # in vain
+        return ""
     if step == "create":  # in vain, but it may have been there before
-        return "" if not found else "run" if found["Status"] in _FRESH else "read"
+        if not found:
+            return ""
+        is_fresh = found["Status"] in _FRESH
+        if is_new and (is_fresh or _is_over(found)):
+            return "remove"
+        return "run" if is_fresh else "read"
     if found is None:
         return "pause"
     if not found or found["Status"] in _FRESH:  # it was removed, or cannot be started
