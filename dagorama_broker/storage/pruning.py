@@ -70,9 +70,9 @@ SELECT digest, max(size) FROM value_uses WHERE digest > ? AND instance NOT IN (S
 GROUP BY digest ORDER BY digest LIMIT ?
 """
 
-#: The values of instances that were pruned, but for any that others use which were not.
+#: The values of instances that were pruned, but for any that others use which were not. A sum of any size is a float.
 _FREED = f"""
-SELECT coalesce(sum(bytes), 0) FROM (
+SELECT CAST(total(bytes) AS INTEGER) FROM (
     SELECT digest, max(size) AS bytes FROM value_uses WHERE instance {_AMONG} GROUP BY digest
 ) AS theirs WHERE NOT EXISTS (
     SELECT 1 FROM value_uses WHERE value_uses.digest = theirs.digest AND instance NOT IN (SELECT instance FROM sweeps)

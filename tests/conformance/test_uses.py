@@ -9,10 +9,10 @@ from pathlib import Path
 
 from dagorama_broker.core import events as e
 from dagorama_broker.core.model.entities import Function, Instance, Node
-from dagorama_broker.core.model.references import MARK, Reference, write_references
+from dagorama_broker.core.model.references import MARK, SIZE_END, Reference, write_references
 from dagorama_broker.core.model.states import InstanceState
 from dagorama_broker.core.model.stored import ValueUse
-from dagorama_broker.core.model.values import FailedAttempt, Failure, HookCall
+from dagorama_broker.core.model.values import FailedAttempt, Failure, HookCall, PruneReason
 from dagorama_broker.storage.auditing import HeldFault, UseFault, audit_uses
 from dagorama_broker.storage.journal import Journal
 from dagorama_broker.storage.sqlite import SqliteJournal
@@ -201,6 +201,20 @@ def test_an_audit_finds_bytes_that_are_not_as_they_are_written(storage: Storage)
     faults = list(audit_uses(storage.journal))
     assert faults == [HeldFault(1, 7, size)]
     assert str(faults[0]) == f"of the large values of instance 1, 7 bytes are written, and they come to {size}"
+
+
+def test_bytes_beyond_the_largest_number_are_as_many_as_that(storage: Storage) -> None:
+    """Clients of the API of dagorama 0.1 may store bytes that read as references to values of any size."""
+    graph = Graph()
+    huge = [Reference(sha256(name).digest(), SIZE_END - 1) for name in (b"a", b"b", b"c")]
+    instance, nodes = make(storage, graph, [write_references(huge, b"")])
+    end = e.InstanceFinished(instance=instance, state=InstanceState.FAILED, at=5.0, held_bytes=SIZE_END - 1)
+    storage.journal.commit([e.NodeCompleted(node=nodes[0], payload=b"plain", at=5.0), end])
+    assert told(storage.journal, instance) == (SIZE_END - 1, SIZE_END - 1)
+    ended = storage.journal.find_ended([instance.id])
+    gone = e.InstancesPruned(instances=ended, at=9.0, lived_s=9.0, reason=PruneReason.REQUEST, by="me")
+    storage.journal.commit([gone])
+    assert storage.journal.measure_freed([instance.seq]) in (0, SIZE_END - 1)  # memory frees no room on a disk
 
 
 def test_bytes_that_only_begin_like_references_use_nothing(storage: Storage) -> None:

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from dagorama.cli.main import group
+from dagorama_broker.core.model.references import SIZE_END
 from dagorama_broker.launch import launch_broker
 from dagorama_broker.storage.schema import load_migrations
 from dagorama_broker.storage.sqlite import SqliteJournal
@@ -89,7 +90,7 @@ def with_values(folder: Path) -> Path:
     """Make the database of schema 16 again, with uses of values by its two instances that have ended, and the other."""
     source = folder / "values.sql"
     uses = [(1, 1, "arguments", "aa", 100), (1, 2, "result", "aa", 100), (1, 2, "result", "bb", 30)]
-    uses += [(2, 9, "arguments", "aa", 100), (3, 17, "arguments", "cc", 70)]
+    uses += [(2, 9, "arguments", "aa", 100), (3, 17, "arguments", "cc", 70), (2, 9, "result", "dd", SIZE_END - 1)]
     rows = ", ".join(
         f"({instance}, {node}, '{part}', x'{digest}', {size})" for instance, node, part, digest, size in uses
     )
@@ -98,12 +99,12 @@ def with_values(folder: Path) -> Path:
 
 
 def test_values_are_counted_for_instances_that_have_ended(tmp_path: Path) -> None:
-    """Each once; of an instance that runs, a broker counts them when it starts."""
+    """Each once, up to the largest number; of an instance that runs, a broker counts them when it starts."""
     path = tmp_path / "broker.db"
     restore_old(with_values(tmp_path), path)
     assert migrate(path).exit_code == 0
     held = rows(path, {"instances": ["seq", "state", "held_bytes"]})["instances"]
-    assert held == [(1, "completed", 130), (2, "failed", 100), (3, "running", 0)]
+    assert held == [(1, "completed", 130), (2, "failed", SIZE_END - 1), (3, "running", 0)]
 
 
 @pytest.mark.timeout(600)

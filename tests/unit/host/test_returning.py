@@ -6,6 +6,7 @@ import asyncio
 import gc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -22,7 +23,7 @@ from dagorama_broker.core.events import ActionTaken, InstanceReopened, NodesCrea
 from dagorama_broker.core.graph.payloads import collect_values
 from dagorama_broker.core.invariants import check_invariants
 from dagorama_broker.core.model.entities import Node
-from dagorama_broker.core.model.references import Reference, write_references
+from dagorama_broker.core.model.references import SIZE_END, Reference, write_references
 from dagorama_broker.core.model.states import InstanceState, NodeState
 from dagorama_broker.core.model.stored import StoredNode
 from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId, RequestId
@@ -109,6 +110,18 @@ async def test_an_instance_holds_what_it_held(journal: Journal, gate: Gate) -> N
         head = journal.find_head(I)
         assert head is not None
         assert (head.held_bytes, list(audit_uses(journal))) == (90, [])
+
+
+async def test_an_instance_holds_no_more_than_the_largest_number(journal: Journal, gate: Gate) -> None:
+    """Bytes of clients that know of no references may read as those of values of any size: what is stored is cut."""
+    huge = [Reference(name.encode() * 32, SIZE_END - 1) for name in "xy"]
+    async with running_host(journal, settings=Settings(instance_bytes_max=inf)) as host:
+        Channel(host, gate.log)
+        await host.commit(with_values(submit("a"), huge))
+        await host.commit(complete(host, "a"))
+        head = journal.find_head(I)
+        assert head is not None
+        assert (head.held_bytes, list(audit_uses(journal))) == (SIZE_END - 1, [])
 
 
 def with_values(command: c.SubmitNodes, references: Sequence[Reference]) -> c.SubmitNodes:
