@@ -6,13 +6,14 @@ import json
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPMessage, responses
+from http.client import HTTPException, HTTPMessage, IncompleteRead, responses
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from dagorama.urls import without_secrets
+from dagorama.workflows.answers import WholeHandler, WholeSecureHandler
 from dagorama.workflows.problems import PlainFailure
 
 #: A longer answer is none for a value: a file of that size is downloaded.
@@ -70,18 +71,18 @@ def ask(asked: HttpRequest, headers: Mapping[str, str]) -> HttpResponse:
     """Make a request, and return the answer; `RequestFailed` where there is none, or one of another status than 2xx."""
     try:
         wanted = Request(asked.url, data=asked.body, headers=dict(headers), method=asked.method)
-        with build_opener(_Redirects).open(wanted, timeout=asked.silence_s) as answer:
+        opener = build_opener(_Redirects, WholeHandler, WholeSecureHandler)
+        with opener.open(wanted, timeout=asked.silence_s) as answer:
             data = answer.read(ANSWER_BYTES_MAX + 1)
             status, told = answer.status, answer.headers
     except HTTPError as error:
-        with error:
-            text = error.read(4 * _TOLD_CHARS).decode("utf-8", "backslashreplace")
-        reason = responses.get(error.code, "")
+        text, reason = _body_of(error), responses.get(error.code, "")
         raise RequestFailed(f"{_named(asked)} was answered with {error.code} {reason}: {_beginning(text)}") from None
     except URLError as error:
         raise RequestFailed(f"{_named(asked)} failed: {error.reason}") from None
     except (OSError, HTTPException, socket.gaierror) as error:
-        raise RequestFailed(f"{_named(asked)} broke off: {type(error).__name__}: {error}") from None
+        said = str(error) if isinstance(error, IncompleteRead) else f"{type(error).__name__}: {error}"
+        raise RequestFailed(f"{_named(asked)} broke off: {said}") from None
     if len(data) > ANSWER_BYTES_MAX:
         raise RequestFailed(f"the answer to {_named(asked)} has more than {ANSWER_BYTES_MAX} bytes: download it")
     try:
@@ -89,6 +90,19 @@ def ask(asked: HttpRequest, headers: Mapping[str, str]) -> HttpResponse:
     except LookupError:  # it has a name for its letters that nobody knows
         text = data.decode("utf-8", "backslashreplace")
     return HttpResponse(status_code=status, headers={name.lower(): value for name, value in told.items()}, text=text)
+
+
+def _body_of(error: HTTPError) -> str:
+    """Return the beginning of the answer to a request that failed, as far as it has come."""
+    data = b""
+    with error:
+        try:
+            data = error.read(4 * _TOLD_CHARS)
+        except IncompleteRead as cut:
+            data = cut.partial
+        except (OSError, HTTPException):
+            pass
+    return data.decode("utf-8", "backslashreplace")
 
 
 class _Redirects(HTTPRedirectHandler):

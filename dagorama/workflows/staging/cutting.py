@@ -53,6 +53,9 @@ class Cutter:
         self._give_up_at = give_up_at = monotonic() + seconds
         try:
             yield
+        except Exception:
+            if monotonic() < give_up_at:
+                raise
         finally:
             self._give_up_at = float("inf")
         if monotonic() >= give_up_at:

@@ -10,11 +10,12 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import closing
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection, responses
+from http.client import HTTPConnection, HTTPException, HTTPResponse, responses
 from typing import BinaryIO
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from dagorama.urls import without_secrets
+from dagorama.workflows.answers import Unmeasured, WholeConnection, WholeSecureConnection
 from dagorama.workflows.staging.addresses import is_local
 from dagorama.workflows.staging.cutting import Cutter
 from dagorama.workflows.staging.faults import StagingFailed, TooMuch
@@ -80,6 +81,10 @@ class Downloads:
                         method = "GET"
                     else:
                         return self._taken(parts, response, to)
+            except Unmeasured as error:
+                raise _failed(
+                    parts, f"was answered in a way in which nobody can tell whether all is there: {error}"
+                ) from None
             except (OSError, HTTPException) as error:
                 self._check()
                 # What the server has said may be the header that it was sent.
@@ -93,18 +98,18 @@ class Downloads:
         """Return a connection to an address that is allowed, which `parts` name."""
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         connected = self._connected(parts, host, port, cutter)
-        connection = HTTPConnection(host, port, timeout=SILENCE_S)
+        connection: HTTPConnection = WholeConnection(host, port, timeout=SILENCE_S)
         if parts.scheme == "https":
             context = ssl.create_default_context()
             try:
-                connected = context.wrap_socket(connected, server_hostname=host)
+                connected = context.wrap_socket(connected, server_hostname=host, suppress_ragged_eofs=False)
             except OSError as error:
                 connected.close()
                 self._check()
                 is_for_ever = isinstance(error, ssl.SSLError)
                 problem = "cannot be trusted" if is_for_ever else "broke off"
                 raise _failed(parts, f"{problem}: {error}", again=not is_for_ever) from None
-            connection = HTTPSConnection(host, port, timeout=SILENCE_S, context=context)
+            connection = WholeSecureConnection(host, port, timeout=SILENCE_S, context=context)
         connection.sock = connected
         return connection
 

@@ -10,7 +10,7 @@ import ssl
 import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,6 +31,31 @@ from dagorama.workflows.staging.file_data import FileData
 from dagorama.workflows.staging.limits import SETTING
 from dagorama.workflows.staging.secrets import DIRECTORY_SETTING, SECRET_BYTES_MAX, BadSecret, filled_in
 from dagorama.workflows.staging.steps import Content, Download, Input, Move, Present, Upload
+
+#: Answers with a file, measured in both ways; the number in front of each piece may begin with zeros.
+PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 8\r\n\r\nthe file"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0004\r\nthe \r\n0004\r\nfile\r\n0\r\n"
+
+
+@contextmanager
+def saying(*answers: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """Serve an answer for each connection, which ends with it; give the URL, and a list of what was answered."""
+    said: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            for answer in answers:
+                connected, _ = server.accept()
+                with connected:
+                    while not connected.recv(2**16).endswith(b"\r\n\r\n"):
+                        pass
+                    connected.sendall(answer)
+                    said.append(answer)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/x", said
+        thread.join()
 
 
 def archive() -> bytes:
@@ -198,6 +223,30 @@ def test_an_answer_that_fails_is_told(directory: Directory, origin: Origin) -> N
         with pytest.raises(StagingFailed, match=told):
             staged(directory, Download(origin=f"{origin.url}{path}", local="x"))
     assert staged(directory) == {}
+
+
+def test_half_a_file_is_never_a_file(directory: Directory) -> None:
+    """Wherever the connection ends in the head, or in the body in whichever way it is measured, it is asked again."""
+    for whole in (PLAIN, CHUNKED):
+        for end in range(len(whole)):
+            with saying(whole[:end], whole) as (url, asked):
+                assert staged(directory, Download(origin=url, local="x")) == {"x": "the file"}, whole[:end]
+            assert asked == [whole[:end], whole]
+
+
+@pytest.mark.parametrize(
+    ("head", "problem"),
+    [
+        (b"Transfer-Encoding: gzip, chunked", "its transfer encoding is none that is known here"),
+        (b"Content-Length: 8, 8", "its length is no number"),
+        (b"nonsense\r\nContent-Length: 80", "its head has a line that is no header"),
+    ],
+)
+def test_a_file_that_nobody_can_measure_is_refused(directory: Directory, head: bytes, problem: str) -> None:
+    """It would be taken for whole wherever the connection ends."""
+    answer = b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\nthe file"
+    with saying(answer) as (url, _), pytest.raises(StagingFailed, match=problem):
+        staged(directory, Download(origin=url, local="x"))
 
 
 def test_a_name_that_no_host_can_have_is_told(directory: Directory) -> None:

@@ -9,7 +9,8 @@ from threading import Thread
 
 import pytest
 
-from dagorama.workflows.operators.http import HttpRequest, ask
+from dagorama.workflows.operators.http import HttpRequest, RequestFailed, ask
+from tests.unit.workflows.test_downloads import CHUNKED, PLAIN, saying
 
 
 class Server(ThreadingHTTPServer):
@@ -65,3 +66,20 @@ def test_headers_go_to_no_other_server(servers: tuple[Server, Server], goes_else
     assert (answer.status_code, answer.text) == (200, "hello")
     assert first.seen[0]["Authorization"] == "Bearer t"
     assert ("Authorization" in last.seen[-1]) != goes_elsewhere
+
+
+@pytest.mark.parametrize("answer", [PLAIN, CHUNKED])
+def test_half_an_answer_is_none(answer: bytes) -> None:
+    """Wherever the connection ends, the request has failed; the whole one is taken."""
+    for end in range(len(answer)):
+        with saying(answer[:end]) as (url, _), pytest.raises(RequestFailed):
+            ask(HttpRequest(method="GET", url=url), {})
+    with saying(answer) as (url, _):
+        assert ask(HttpRequest(method="GET", url=url), {}).text == "the file"
+
+
+def test_what_has_come_of_a_bad_answer_is_told() -> None:
+    """Its status counts, be it that the rest is cut."""
+    told = "was answered with 500 Internal Server Error: the "
+    with saying(PLAIN.replace(b"200 OK", b"500 No")[:-4]) as (url, _), pytest.raises(RequestFailed, match=told):
+        ask(HttpRequest(method="GET", url=url), {})
