@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from multiprocessing import Process
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from dagorama.client.connection import broker_address
+from dagorama.addresses import broker_address
 from dagorama.code.main_guard import check_is_no_import, worker_here
 from dagorama.errors import CodeMismatchException as CodeMismatchException
 from dagorama.options import checked_names, whole_number
@@ -16,7 +16,9 @@ from dagorama.worker.options import WorkerOptions
 from dagorama.worker.owner import Owner
 from dagorama.worker.processes.launched import LaunchedWorkers
 from dagorama.worker.processes.printing import lines_at_once
-from dagorama.worker.shell.worker import Worker
+
+if TYPE_CHECKING:
+    from dagorama.worker.shell.worker import Worker
 
 #: A broker that is not there is an error after this long.
 CONNECT_TIMEOUT_S = 5.0
@@ -139,6 +141,8 @@ def _worker(
     catch_exceptions: bool,
     owner: Owner | None = None,
 ) -> Worker:
+    from dagorama.worker.shell.worker import Worker  # not for programs whose workers are processes of their own
+
     check_is_no_import("a worker is run")
     options = WorkerOptions(
         include_queues=checked_names("include_queues", include_queues),

@@ -41,6 +41,7 @@ from dagorama_broker.values.values import Values
 if TYPE_CHECKING:
     from dagorama_broker.metrics.serving import BrokerMetrics
 
+gc.freeze()  # what is imported stays: no collection need walk it
 gc.enable()  # which `polling` has disabled
 
 log = logging.getLogger("dagorama.broker")

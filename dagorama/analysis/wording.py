@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dagorama.analysis.pace import Pace
+from dagorama.states import NodeState
 
 #: The states that are worth a word while it runs, in this order, with the word.
 SHOWN = {
@@ -21,6 +22,11 @@ SHOWN = {
 
 #: The broker's setting of how many bytes the large values of an instance may come to, and what is near to that.
 HELD_SETTING, HELD_NEAR = "DAGORAMA_INSTANCE_BYTES_MAX", 0.8
+
+
+def by_name(counts: Mapping[NodeState, int]) -> dict[str, int]:
+    """Return how many nodes are in each state by the names of the states."""
+    return {str(state): count for state, count in counts.items()}
 
 
 def describe(counts: Mapping[str, int]) -> str:

@@ -7,19 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from logging import LogRecord
 from pathlib import Path
 from threading import Thread
 
-from dagorama.cli.group import STOP_TIMEOUT_S, end_with_parent, start_group, stop_group
-from dagorama.logging import program_log
-from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes.supervisor import CANNOT_START, Supervisor
+from dagorama.cli.group import STOP_TIMEOUT_S, start_group, stop_group
 
 #: How long what runs may go on before it is told to stop now.
 DRAIN_TIMEOUT_S = 1.0
 
-COMMAND = "from dagorama.cli.crew import supervise; supervise()"
+COMMAND = "from dagorama.cli.supervising import supervise; supervise()"
 
 
 @contextmanager
@@ -53,30 +49,6 @@ def crew(
         stop_group(process, drain_timeout_s=DRAIN_TIMEOUT_S)
         if reader:
             reader.join(STOP_TIMEOUT_S)
-
-
-def supervise() -> None:
-    """Run the process of the workers; the arguments are those of `crew`."""
-    end_with_parent()
-    processes, concurrency, log_names, *tolerations = sys.argv[1:]
-    # `dagorama run` tells itself what has failed.
-    options = WorkerOptions(
-        concurrency=int(concurrency),
-        tolerations=tuple(tolerations),
-        log_failures=False,
-        log_names=log_names == "1",
-    )
-    log = program_log("workers")
-    log.addFilter(_is_about_workers)
-    sys.exit(Supervisor(int(processes), options, log=log).run())
-
-
-def _is_about_workers(record: LogRecord) -> bool:
-    """Return whether a line says which worker died and how, or why none can start.
-
-    The rest is about brokers and signals of other people.
-    """
-    return record.getMessage().startswith(("worker process", CANNOT_START))
 
 
 def _forward(process: subprocess.Popen[str], show: Callable[[str], None]) -> None:

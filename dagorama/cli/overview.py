@@ -11,8 +11,7 @@ from dagorama.analysis.phases import History, Span
 from dagorama.analysis.snapshot import method_of
 from dagorama.analysis.summary import Analysis
 from dagorama.analysis.timeline import ASCII, BLOCKS, bar, busy_spans, most_at_once, running_at_once
-from dagorama.analysis.wording import lasting, revived_after
-from dagorama.cli.progress import by_name
+from dagorama.analysis.wording import by_name, lasting, revived_after
 from dagorama.cli.tables import Form, is_drawn, print_table, terminal_width
 
 #: So many columns a timeline has at least and at most; a narrower terminal gets none.

@@ -13,6 +13,7 @@ from uuid import UUID
 import click
 
 import dagorama
+from dagorama.addresses import broker_address
 from dagorama.analysis.snapshot import method_of
 from dagorama.analysis.timeline import bar
 from dagorama.analysis.wording import lasting
@@ -30,7 +31,6 @@ from dagorama.cli.tables import (
     table_lines,
     terminal_width,
 )
-from dagorama.client.connection import broker_address
 from dagorama.client.status import InstanceStatus, QueueStatus, WorkerStatus
 from dagorama.logging import printable
 

@@ -9,10 +9,9 @@ from threading import Thread
 from time import monotonic
 from typing import TypeVar
 
-import click
-
 from dagorama import Instance
-from dagorama.cli.progress import COUNT_S, LiveProgress, by_name
+from dagorama.analysis.wording import by_name
+from dagorama.cli.progress import COUNT_S, LiveProgress
 from dagorama.client.settings import silence_s
 from dagorama.client.silence import hushed
 from dagorama.client.status import InstanceStatus
@@ -82,10 +81,7 @@ def _waiting(instance: Instance, wait: Callable[[], T], progress: LiveProgress) 
         reasons = frozenset((reason.kind, reason.workers) for reason in _all(why.reasons)) if why else frozenset()
         if why and reasons not in told:
             told.add(reasons)
-            if progress.live:
-                progress.show(printable(str(why)))
-            else:
-                click.echo(printable(str(why)), err=True)
+            progress.show(printable(str(why)))
 
 
 def _fill(future: Future[T], wait: Callable[[], T]) -> None:

@@ -10,7 +10,7 @@ from typing import cast
 
 import grpc
 
-from dagorama.options import check_encodable
+from dagorama.addresses import broker_address
 from dagorama.v1.dag_pb2 import WatchInstanceRequest, WatchInstanceResponse, WatchRequest, WatchResponse
 from dagorama.v1.dag_pb2_grpc import DagServiceStub
 from dagorama.v1.logs_pb2 import ReadRequest, ReadResponse
@@ -107,20 +107,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def broker_address() -> tuple[str, int]:
-    """Return host and port as `DAGORAMA_HOST` and `DAGORAMA_PORT` set them now; raise `ValueError` for a wrong one."""
-    port = os.environ.get("DAGORAMA_PORT") or "50051"
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 2**16):
-        raise ValueError(f"DAGORAMA_PORT={port!r} is not a port: it must be a number from 1 to 65535")
-    host = os.environ.get("DAGORAMA_HOST") or "localhost"
-    check_encodable("DAGORAMA_HOST", host)
-    name, _, tail = host.partition(":")
-    # More colons are those of an IPv6 address.
-    if tail.isdigit():
-        raise ValueError(f"DAGORAMA_HOST={host!r} has a port in it: name {name!r} there, and {tail} in DAGORAMA_PORT")
-    return host, int(port)
 
 
 def connection() -> Connection:

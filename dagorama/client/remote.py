@@ -9,10 +9,11 @@ from uuid import UUID
 
 import grpc
 
+from dagorama.addresses import broker_address
 from dagorama.calls.capture import CapturedCall
 from dagorama.calls.hook_calls import HookCall
 from dagorama.calls.large import ValueStore
-from dagorama.client.connection import Connection, broker_address, connection, problem_in
+from dagorama.client.connection import Connection, connection, problem_in
 from dagorama.client.convert import submit_request
 from dagorama.client.installed import installed_version
 from dagorama.client.log_lines import LogChunk

@@ -18,6 +18,10 @@ CANCEL_GRACE_S = 5.0
 DRAIN_GRACE_S = 8.0
 
 
+#: Heartbeats in a lease duration: two may get lost.
+HEARTBEATS_PER_LEASE = 3
+
+
 #: So many bytes of what an attempt prints and logs are kept; `DAGORAMA_LOG_BYTES_MAX` sets another number.
 LOG_BYTES_MAX = 128 * 2**20
 

@@ -140,7 +140,7 @@ ARROWS = {
     },
     "processes": {"worker", "shell", "output", "running", "client", "api", "calls", "code", "metrics", "words"},
     "kernel": set[str](),
-    "runner": {"worker", "shell", "processes", "client", "code", "words"},
+    "runner": {"worker", "shell", "processes", "code", "words"},
     "cli": {
         *(
             "ui",

@@ -16,7 +16,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Self
 
-from dagorama.client.connection import broker_address
+from dagorama.addresses import broker_address
 from dagorama.logging import get_logger
 from dagorama.running.belonging import this_is_a_worker
 from dagorama.worker.importing import CannotImport
@@ -24,6 +24,7 @@ from dagorama.worker.logs.capturing import begin_capture
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.owner import Owner
 from dagorama.worker.processes.answering import Answering
+from dagorama.worker.processes.exits import EXIT_CLOSED, EXIT_IMPORT_FAILED, EXIT_STOPPED
 from dagorama.worker.processes.main_module import import_main
 from dagorama.worker.processes.news import News, tell
 from dagorama.worker.processes.printing import lines_at_once, print_also_to_nobody
@@ -31,21 +32,7 @@ from dagorama.worker.processes.signals import signals_in
 from dagorama.worker.shell import forking
 from dagorama.worker.shell.alarm import Alarm
 from dagorama.worker.shell.board import Board
-from dagorama.worker.shell.stopping import EXIT_CANCELLED, EXIT_OVERRUN
 from dagorama.worker.shell.worker import Worker
-
-#: Exit statuses: what the worker needs was closed; something to import could not be; a second SIGTERM.
-EXIT_CLOSED = 1
-EXIT_IMPORT_FAILED = 3
-EXIT_STOPPED = 128 + signal.SIGTERM
-
-#: Exit codes, as multiprocessing gives them, of processes that end because a node does not; another takes its place.
-#: A node may end its process so as well: the board tells whether the worker did.
-ENDED_FOR_NODE = {
-    EXIT_OVERRUN: "a node overran its timeout",
-    -signal.SIGALRM: "a node overran its timeout",
-    EXIT_CANCELLED: "a node went on after it was cancelled",
-}
 
 
 def run_child(

@@ -15,15 +15,18 @@ from multiprocessing import forkserver, popen_forkserver, reduction, spawn, util
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import set_spawning_popen
 from time import monotonic
+from typing import TYPE_CHECKING, Any
 
 from dagorama.calls.ids import new_id
 from dagorama.running.belonging import WORKER_NAME
-from dagorama.v1.work_pb2 import WorkerEnd
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes.child import ENDED_FOR_NODE, EXIT_STOPPED, run_child
+from dagorama.worker.processes.exits import ENDED_FOR_NODE, EXIT_STOPPED
 from dagorama.worker.processes.main_module import split_preparation
 from dagorama.worker.processes.vouching import settle, vouch_for
 from dagorama.worker.shell.board import Board
+
+if TYPE_CHECKING:
+    from dagorama.v1.work_pb2 import WorkerEnd
 
 #: How long workers that are told to stop may go on with what runs.
 STOP_GRACE_S = 5.0
@@ -33,10 +36,12 @@ STOP_GRACE_S = 5.0
 PRELOADED = (
     "dagorama.worker.processes.without_fork_handlers",
     __name__,
+    "dagorama.worker.processes.child",
     "multiprocessing.sharedctypes",
     "grpc.experimental",
     "dagorama.decorators",
     "dagorama.runner",
+    "dagorama.worker.processes.frozen",
 )
 
 _context = multiprocessing.get_context("forkserver")
@@ -127,15 +132,24 @@ def start_worker(
     options = replace(options, worker_id=new_id())
     board = Board(options.concurrency, _context)
     arguments = (options, dict(os.environ), status, board, main, asked)
-    process = WorkerProcess(target=run_child, args=arguments, name=WORKER_NAME)
+    process = WorkerProcess(target=_be_worker, args=arguments, name=WORKER_NAME)
     process.start()
     process.board = board
-    vouch_for(options.worker_id, process, partial(_end_of, options.worker_id, process))
+    vouch_for(options.worker_id, process, partial(_end_of, options.worker_id, process), forks=main is not None)
     return process
+
+
+def _be_worker(*arguments: Any) -> None:
+    """Be a worker, in its process. The one that starts it needs nothing of all that a worker imports."""
+    from dagorama.worker.processes.child import run_child
+
+    run_child(*arguments)
 
 
 def _end_of(worker_id: bytes, process: WorkerProcess) -> WorkerEnd:
     """Describe how a process has ended, and whether it did so on purpose."""
+    from dagorama.v1.work_pb2 import WorkerEnd  # as it is told to the broker: see `Voucher`
+
     code = process.exitcode
     told = code in (-signal.SIGKILL, -signal.SIGTERM) and process.is_told_to_end
     stopped = code == EXIT_STOPPED and process.board is not None and process.board.is_meant(code)

@@ -14,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes.child import EXIT_STOPPED
+from dagorama.worker.processes.exits import EXIT_STOPPED
 from dagorama.worker.processes.news import News
 from dagorama.worker.processes.orphans import inherits_orphans, reap_orphans
 from dagorama.worker.processes.printing import print_also_to_nobody

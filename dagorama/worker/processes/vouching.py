@@ -4,6 +4,9 @@ A worker may be unable to speak for itself: a function may hold the interpreter'
 and a report may take long to go out. Then its leases end, and other workers begin with its nodes, although it is at
 work. So its parent tells the broker of its processes, over a connection of its own. A process that is stopped (SIGSTOP)
 is not vouched for: others are to do its work.
+
+A supervisor runs no node and asks the broker nothing else. It imports gRPC when it has something to tell for the first
+time, which is after its workers have begun, and in a short run not at all.
 """
 
 from __future__ import annotations
@@ -16,31 +19,42 @@ from multiprocessing import Pipe, Process
 from multiprocessing.connection import wait
 from pathlib import Path
 from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple
 
-import grpc
+from dagorama.addresses import broker_address
+from dagorama.worker.options import HEARTBEATS_PER_LEASE
 
-from dagorama.client.connection import Connection, broker_address
-from dagorama.v1.work_pb2 import VouchRequest, WorkerEnd
-from dagorama.v1.work_pb2_grpc import WorkServiceStub
-from dagorama.worker.shell.stream import HEARTBEATS_PER_LEASE
+if TYPE_CHECKING:
+    from dagorama.v1.work_pb2 import WorkerEnd
+    from dagorama.worker.processes.telling import Teller
 
 #: Before the first answer, and after a request that failed.
 INTERVAL_S = 0.5
-#: A request that takes longer has failed.
-REQUEST_S = 5.0
 #: So long may it take at the end of a program to tell of processes that it has ended.
 SETTLE_S = 1.0
 #: What could not be told for so long is of no use any more.
 TELL_S = 30.0
 
 
+class Word(NamedTuple):
+    """The processes that live, and the ones that have ended."""
+
+    worker_ids: list[bytes]
+    ended: list[WorkerEnd]
+
+
 class Voucher:
     """A voucher for processes at one broker, with a thread of its own for as long as there are any."""
 
-    def __init__(self, host: str, port: int) -> None:
-        """Connect later, when there is somebody to vouch for."""
+    def __init__(self, host: str, port: int, *, forks: bool) -> None:
+        """Connect later: when there is somebody to vouch for, or, in a program that never `forks`, a word to say.
+
+        gRPC is to leave a fork alone, for which no thread may be at work in it: so there it is imported, and made ready
+        for the first word, by the thread that starts the process.
+        """
         self._host = host
         self._port = port
+        self._forks = forks
         self._changed = threading.Condition()  #: for all below; who ends the program waits at it until all is told
         self._living: dict[bytes, tuple[Process, Callable[[], WorkerEnd]]] = {}
         self._ended: dict[bytes, tuple[float, WorkerEnd]] = {}  #: to be told, with the times since when
@@ -55,8 +69,9 @@ class Voucher:
             self._waker.send(None)
             if not self._is_running:
                 self._is_running = True
+                teller = self._teller() if self._forks else None
                 # The broker may take long to answer, and the supervisor has to look after its children meanwhile.
-                threading.Thread(target=self._run, name="dagorama-vouch", daemon=True).start()
+                threading.Thread(target=self._run, args=(teller,), name="dagorama-vouch", daemon=True).start()
 
     def settle(self, timeout_s: float) -> None:
         """Block until the broker knows of all that have ended, or does not answer."""
@@ -66,22 +81,23 @@ class Voucher:
     def _is_due(self) -> bool:
         return bool(self._ended) or any(process.exitcode is not None for process, _ in self._living.values())
 
-    def _run(self) -> None:
-        connection = Connection(self._host, self._port)
-        stub = WorkServiceStub(connection.channel)
-        interval_s, at = INTERVAL_S, monotonic() + INTERVAL_S
-        while (request := self._next(at)) is not None:
-            try:
-                answer = stub.Vouch(request, timeout=REQUEST_S)
-                interval_s = answer.lease_duration_s / HEARTBEATS_PER_LEASE
-                self._told(request, answers=True)
-            except grpc.RpcError:  # its workers say so where there is no broker
-                interval_s = INTERVAL_S
-                self._told(request, answers=False)
+    def _run(self, teller: Teller | None) -> None:
+        at = monotonic() + INTERVAL_S
+        while (word := self._next(at)) is not None:
+            teller = teller or self._teller()
+            lease_duration_s = teller.tell(word.worker_ids, word.ended)
+            interval_s = INTERVAL_S if lease_duration_s is None else lease_duration_s / HEARTBEATS_PER_LEASE
+            self._told(word, answers=lease_duration_s is not None)
             at = monotonic() + interval_s
-        connection.channel.close()
+        if teller is not None:
+            teller.close()
 
-    def _next(self, at: float) -> VouchRequest | None:
+    def _teller(self) -> Teller:
+        from dagorama.worker.processes.telling import Teller
+
+        return Teller(self._host, self._port)
+
+    def _next(self, at: float) -> Word | None:
         """Wait until there is something to tell, and return that; None when there never will be."""
         while True:
             with self._changed:
@@ -93,7 +109,7 @@ class Voucher:
                 sentinels = [process.sentinel for process, _ in self._living.values()]
                 if (is_new and self._answers) or monotonic() >= at:
                     living = [worker_id for worker_id, (process, _) in self._living.items() if not _is_stopped(process)]
-                    return VouchRequest(worker_ids=living, ended=[end for _, end in self._ended.values()])
+                    return Word(living, [end for _, end in self._ended.values()])
             if self._wake in wait([self._wake, *sentinels], max(0.0, at - monotonic())):
                 self._wake.recv()
 
@@ -108,11 +124,11 @@ class Voucher:
                 self._ended[worker_id] = now, end()
         return bool(gone)
 
-    def _told(self, request: VouchRequest, *, answers: bool) -> None:
+    def _told(self, word: Word, *, answers: bool) -> None:
         with self._changed:
             self._answers = answers
             if answers:
-                for end in request.ended:
+                for end in word.ended:
                     self._ended.pop(end.worker_id, None)
             self._changed.notify_all()
 
@@ -121,11 +137,14 @@ _vouchers: dict[tuple[str, int], Voucher] = {}
 os.register_at_fork(after_in_child=_vouchers.clear)
 
 
-def vouch_for(worker_id: bytes, process: Process, end: Callable[[], WorkerEnd]) -> None:
-    """Vouch for a process that was started just now, at the broker that the environment names; `end` as in `add`."""
+def vouch_for(worker_id: bytes, process: Process, end: Callable[[], WorkerEnd], *, forks: bool) -> None:
+    """Vouch for a process that was started just now, at the broker that the environment names; `end` as in `add`.
+
+    `forks` tells whether this program may have children beside its workers.
+    """
     with suppress(ValueError):  # it names none, as the process will say itself
         address = broker_address()
-        _vouchers.setdefault(address, Voucher(*address)).add(worker_id, process, end)
+        _vouchers.setdefault(address, Voucher(*address, forks=forks)).add(worker_id, process, end)
 
 
 def settle(timeout_s: float = SETTLE_S) -> None:

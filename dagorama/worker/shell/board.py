@@ -11,10 +11,11 @@ from contextlib import suppress
 from multiprocessing.context import BaseContext
 from struct import Struct
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from dagorama.worker.shell.held import Held
+if TYPE_CHECKING:  # the parent reads what is written there, and holds no node
+    from dagorama.worker.shell.held import Held
 
 #: A place is a node's id, whose first byte is 0 where no node runs, the length of its function's name, and the name.
 #: After all places stand when the alarm rings, or 0, the status that the worker itself ends its process with, or 0, and

@@ -18,6 +18,7 @@ from dagorama.v1 import graph_pb2
 from dagorama.v1.work_pb2 import Hello, Lease, ProgressReports, Rejection, WorkRequest, WorkResponse
 from dagorama.v1.work_pb2_grpc import WorkServiceStub
 from dagorama.worker.kernel.states import ENDED, GIVEN
+from dagorama.worker.options import HEARTBEATS_PER_LEASE
 from dagorama.worker.shell.announcer import Announcer
 from dagorama.worker.shell.failures import sendable
 from dagorama.worker.shell.held import Failure, Held, Report
@@ -25,8 +26,6 @@ from dagorama.worker.shell.mailbox import Mailbox
 
 #: A request is closed when its payloads come to this many bytes, so that the broker can begin before all has arrived.
 REQUEST_BYTES = 4 * 2**20
-#: Heartbeats in a lease duration: two may get lost.
-HEARTBEATS_PER_LEASE = 3
 #: Progress goes out no more often than this: a function may tell it in its innermost loop, and eyes are slow.
 PROGRESS_INTERVAL_S = 0.1
 #: The broker takes 1,024 bytes. A character has up to four, or six where it is escaped.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from dagorama.workflows.executors.port import Executor
 from dagorama.workflows.problems import TaskFailed, quoted
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 #: The group of entry points. Each names a function without arguments, or a class, that gives an executor.
 GROUP = "dagorama.executors"
@@ -52,6 +54,8 @@ def executor_named(name: str, task_id: str) -> Executor:
 
 @cache
 def _installed() -> dict[str, EntryPoint]:
+    from importlib.metadata import EntryPoint, entry_points  # a parser of mail, which only what runs jobs waits for
+
     own = {name: EntryPoint(name, value, GROUP) for name, value in OWN.items()}
     return {**own, **{point.name: point for point in entry_points(group=GROUP)}}
 

@@ -38,6 +38,25 @@ def test_help_does_not_import_what_it_does_not_need(words: list[str]) -> None:
     assert python("-c", code).stdout.endswith("0 []\n")
 
 
+@pytest.mark.parametrize("module", ["dagorama.cli.run", "dagorama.cli.supervising", "dagorama.cli.worker"])
+def test_who_has_nodes_run_by_others_imports_nothing_for_that(module: str) -> None:
+    """A run starts its broker and its workers, and these their processes, before it needs gRPC itself."""
+    slow = ("grpc", "google.protobuf", "rich", "dagorama.worker.shell.worker")
+    code = f"import sys, {module}; print([name for name in {slow} if name in sys.modules])"
+    assert python("-c", code).stdout == "[]\n"
+
+
+def test_no_collection_walks_what_a_command_has_imported() -> None:
+    """There are some of what it makes itself, and they, like the interpreter's end, leave the rest alone."""
+    code = (
+        "import gc, sys\n"
+        "from dagorama.cli.main import main\n"
+        "try:\n    main(['run', '--help'])\n"
+        "except SystemExit:\n    print(gc.isenabled(), gc.get_freeze_count() > 10 * len(sys.modules))\n"
+    )
+    assert python("-c", code).stdout.endswith("\nTrue True\n")
+
+
 @pytest.mark.parametrize("words", [["--version"], ["version"]])
 def test_version_is_the_installed_one(words: list[str]) -> None:
     """--version and version say the same, and so does the package as a program."""

@@ -15,6 +15,7 @@ from rich.cells import cell_len
 from dagorama import FunctionProgress
 from dagorama.analysis.wording import lasting
 from dagorama.cli import looking
+from dagorama.cli.drawn_progress import DrawnProgress
 from dagorama.cli.main import group
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.tables import print_fields, print_text
@@ -230,7 +231,7 @@ def test_the_progress_of_a_run_has_its_time_and_count_whole(columns: int, monkey
     """Whatever else there is no room for; a long title keeps the name of the definition."""
     monkeypatch.setenv("COLUMNS", str(columns))
     on_terminal(monkeypatch)
-    progress = LiveProgress("training.py:TrainingOfManyModels")
+    progress = DrawnProgress("training.py:TrainingOfManyModels")
     with progress.console.capture() as drawn, progress:
         progress.update({"leased": 2, "ready": 195, "waiting": 1, "joining": 1, "backoff": 3, "completed": 12345})
     (line, *_) = [
@@ -265,7 +266,7 @@ def test_the_progress_has_a_line_for_each_function(columns: int, monkeypatch: py
     """Its name and its count are whole; one function alone has no line of its own, and a name is no control."""
     monkeypatch.setenv("COLUMNS", str(columns))
     on_terminal(monkeypatch)
-    progress = LiveProgress("training.py:Training\x07")
+    progress = DrawnProgress("training.py:Training\x07")
     load = {NodeState.COMPLETED: 12345, NodeState.LEASED: 7}
     functions = [
         FunctionProgress(function=f"training:Training.{name}", counts=load) for name in ("load\x1b[31m", "train")
@@ -287,7 +288,7 @@ def test_the_progress_has_a_line_for_each_function(columns: int, monkeypatch: py
 def test_names_of_tasks_have_colours_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each its own; what a line has after it, and lines of nobody, are as they are."""
     on_terminal(monkeypatch)
-    progress = LiveProgress("nightly", ["load", "clean"])
+    progress = DrawnProgress("nightly", ["load", "clean"])
     with progress.console.capture() as drawn:
         for line in ("load | a | b", "clean | [red]c", "who | d", "e"):
             progress.show(line)
@@ -305,12 +306,24 @@ def test_a_pipe_gets_no_progress(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert (progress.live, capsys.readouterr().err) == (False, "")
 
 
+@pytest.mark.parametrize(("terminal", "live"), [("xterm", True), ("dumb", False)])
+def test_a_terminal_that_can_move_gets_progress(terminal: str, live: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that can only add lines gets none."""
+    on_terminal(monkeypatch)
+    shown = Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+    monkeypatch.setenv("TERM", terminal)
+    with LiveProgress("training.py:Training") as progress:
+        progress.update({"leased": 14})
+    assert (progress.live, "Training" in shown.getvalue()) == (live, live)
+
+
 def test_a_notebook_gets_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has no way back to an earlier one."""
     on_terminal(monkeypatch)
     monkeypatch.setenv("JPY_PARENT_PID", "7")
     functions = [FunctionProgress(function=name, counts={NodeState.LEASED: 7}) for name in ("a:A.b", "a:A.c")]
-    with LiveProgress("training.py:Training") as progress:
+    with DrawnProgress("training.py:Training") as progress:
         progress.update({"leased": 14})
         progress.update_functions(functions)
-    assert (progress.live, progress._functions) == (True, {})
+    assert progress._functions == {}

@@ -12,7 +12,7 @@ import pytest
 
 from dagorama import DAGDefinition, NodeFailed, dagorama
 from dagorama.runner import execute_worker
-from dagorama.worker.processes.child import ENDED_FOR_NODE
+from dagorama.worker.processes.exits import ENDED_FOR_NODE
 from dagorama.worker.shell.stopping import EXIT_OVERRUN
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.stopping.stopping_definitions import AsyncStopping, Stopping

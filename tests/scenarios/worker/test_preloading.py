@@ -17,6 +17,12 @@ def parts(modules: set[str]) -> set[str]:
     return {name for name in modules if name.startswith(PARTS) and not name.startswith("grpc._")}
 
 
+def test_no_collection_walks_what_the_server_has_imported() -> None:
+    """It stays to the end, in the server and in all that are forked from it."""
+    code = f"import sys, gc, {', '.join(PRELOADED)}; print(gc.get_freeze_count() > 10 * len(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "True\n"
+
+
 def test_a_worker_imports_only_the_users_modules(broker: LaunchedBroker, workers: StartWorkers) -> None:
     """All else was there when it was forked: each import would be made again by each process."""
     code = f"import sys, multiprocessing.forkserver, {', '.join(PRELOADED)}; print(*sys.modules)"

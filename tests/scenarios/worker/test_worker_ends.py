@@ -14,7 +14,7 @@ import pytest
 from dagorama import runner
 from dagorama.errors import BrokerUnavailable
 from dagorama.runner import execute_worker, execute_worker_async, launch_workers
-from dagorama.worker.processes.child import EXIT_STOPPED
+from dagorama.worker.processes.exits import EXIT_STOPPED
 from dagorama_broker.launch import LaunchedBroker
 from tests.scenarios.worker.conftest import MakePipe, StartWorkers
 from tests.scenarios.worker.worker_definitions import Work, hear, say

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dagorama.errors import NodeFailed
-from dagorama.worker.processes.child import EXIT_STOPPED
+from dagorama.worker.processes.exits import EXIT_STOPPED
 from dagorama.worker.shell.stopping import EXIT_OVERRUN
 from dagorama_broker.launch import LaunchedBroker, launch_broker
 from tests.queries import list_nodes

@@ -38,7 +38,8 @@ def test_one_without_such_a_folder_is_looked_up(tmp_path: Path, monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    "module", ["dagorama_broker.__main__", "dagorama.worker.processes.process", "dagorama.cli.looking"]
+    "module",
+    ["dagorama_broker.__main__", "dagorama.worker.processes.child", "dagorama.cli.looking", "dagorama.cli.run"],
 )
 def test_no_process_of_ours_parses_metadata_to_start(module: str) -> None:
     """Brokers, workers and commands start without the standard library's parser of mail, which that would take."""

@@ -20,7 +20,8 @@ from dagorama.calls.payload import decode, encode, no_promises
 from dagorama.v1.graph_pb2 import FunctionSpec
 from dagorama.v1.work_pb2 import Grants, Lease, WorkResponse
 from dagorama.worker.options import WorkerOptions
-from dagorama.worker.processes.child import EXIT_CLOSED, EXIT_IMPORT_FAILED, EXIT_STOPPED, run_child
+from dagorama.worker.processes.child import run_child
+from dagorama.worker.processes.exits import EXIT_CLOSED, EXIT_IMPORT_FAILED, EXIT_STOPPED
 from dagorama.worker.processes.news import News, tell
 from dagorama.worker.processes.process import WorkerProcess, start_worker
 from dagorama.worker.shell.board import Board

@@ -13,7 +13,7 @@ import pytest
 
 from dagorama.v1.work_pb2 import WorkerEnd
 from dagorama.worker.processes import process as processes
-from dagorama.worker.processes.child import EXIT_STOPPED
+from dagorama.worker.processes.exits import EXIT_STOPPED
 from dagorama.worker.processes.process import WorkerProcess, _end_of, describe_exit, ended_for_node, stop_workers
 from dagorama.worker.shell.stopping import EXIT_CANCELLED, EXIT_OVERRUN
 from tests.unit.worker.fake_processes import Board, FakeProcess

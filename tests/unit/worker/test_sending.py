@@ -10,10 +10,11 @@ import pytest
 
 from dagorama.v1.work_pb2 import Hello, Lease, Rejection, WorkRequest
 from dagorama.worker.kernel.states import State
+from dagorama.worker.options import HEARTBEATS_PER_LEASE
 from dagorama.worker.shell import stream as stream_module
 from dagorama.worker.shell.held import Function, Held, Report
 from dagorama.worker.shell.mailbox import Item, Mailbox
-from dagorama.worker.shell.stream import HEARTBEATS_PER_LEASE, PROGRESS_INTERVAL_S, Signal, Stream
+from dagorama.worker.shell.stream import PROGRESS_INTERVAL_S, Signal, Stream
 
 
 class Call:

@@ -13,7 +13,7 @@ import pytest
 from dagorama.logging import get_logger
 from dagorama.worker.options import WorkerOptions
 from dagorama.worker.processes import supervisor
-from dagorama.worker.processes.child import ENDED_FOR_NODE, EXIT_STOPPED
+from dagorama.worker.processes.exits import ENDED_FOR_NODE, EXIT_STOPPED
 from dagorama.worker.processes.measuring import CrewMetrics
 from dagorama.worker.processes.news import News
 from dagorama.worker.processes.supervisor import (

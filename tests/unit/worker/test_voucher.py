@@ -14,8 +14,9 @@ import grpc
 import pytest
 
 from dagorama.v1.work_pb2 import VouchRequest, VouchResponse, WorkerEnd
-from dagorama.worker.processes import vouching
-from dagorama.worker.processes.vouching import REQUEST_S, TELL_S, Voucher, _is_stopped
+from dagorama.worker.processes import telling, vouching
+from dagorama.worker.processes.telling import REQUEST_S
+from dagorama.worker.processes.vouching import TELL_S, Voucher, Word, _is_stopped
 from tests.timing import WAIT_S
 from tests.unit.worker.fake_processes import FakeProcess
 
@@ -59,8 +60,8 @@ class Broker:
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     """Have vouchers speak to such a broker, about processes of which none is stopped."""
     made = Broker()
-    monkeypatch.setattr(vouching, "Connection", lambda *_: made)
-    monkeypatch.setattr(vouching, "WorkServiceStub", lambda _: made)
+    monkeypatch.setattr(telling, "Connection", lambda *_: made)
+    monkeypatch.setattr(telling, "WorkServiceStub", lambda _: made)
     monkeypatch.setattr(vouching, "_is_stopped", lambda process: process.pid < 0)
     monkeypatch.setattr(vouching, "INTERVAL_S", 0.001)
     return made
@@ -69,7 +70,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 @pytest.fixture
 def voucher(broker: Broker) -> Iterator[Voucher]:
     """Make one with a thread, and see to its end."""
-    it = Voucher("h", 1)
+    it = Voucher("h", 1, forks=True)
     yield it
     broker.let_go(it)
 
@@ -79,7 +80,7 @@ def end_of(name: bytes) -> Callable[[], WorkerEnd]:
     return lambda: WorkerEnd(worker_id=name, how="so")
 
 
-def told(request: VouchRequest | None) -> tuple[list[bytes], list[bytes]]:
+def told(request: VouchRequest | Word | None) -> tuple[list[bytes], list[bytes]]:
     """Give who lives and who has ended."""
     assert request is not None
     return sorted(request.worker_ids), sorted(end.worker_id for end in request.ended)
@@ -87,7 +88,7 @@ def told(request: VouchRequest | None) -> tuple[list[bytes], list[bytes]]:
 
 def made(*processes: tuple[bytes, FakeProcess]) -> Any:
     """Make a voucher that has processes, and no thread."""
-    it = Voucher("h", 1)
+    it = Voucher("h", 1, forks=True)
     it._living = {name: (cast(Any, process), end_of(name)) for name, process in processes}
     return it
 
@@ -124,6 +125,19 @@ def test_who_lives_is_named_when_it_is_time(broker: Broker, clock: Any) -> None:
     assert clock.waits == [3.0]
     assert told(it._next(900.0)) == ([b"a", b"c"], [])
     assert clock.waits == [3.0]
+
+
+def test_there_is_no_connection_where_there_is_nothing_to_tell(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that have ended well before it is time for the first word have said so themselves."""
+    connections: list[tuple[object, ...]] = []
+    monkeypatch.setattr(telling, "Connection", lambda *words: connections.append(words))
+    monkeypatch.setattr(vouching, "INTERVAL_S", WAIT_S)
+    it, process = Voucher("h", 1, forks=False), FakeProcess(1)
+    it.add(b"a", cast(Any, process), end_of(b"a"))
+    process.end(0)
+    with it._changed:
+        assert it._changed.wait_for(lambda: not it._is_running, WAIT_S / 2)
+    assert connections == []
 
 
 def test_an_end_is_told_at_once(broker: Broker, clock: Any) -> None:
@@ -246,7 +260,7 @@ def test_processes_of_one_broker_have_one_voucher(monkeypatch: pytest.MonkeyPatc
     done: list[tuple[object, ...]] = []
 
     class Vouching:
-        def __init__(self, *address: object) -> None:
+        def __init__(self, *address: object, forks: bool) -> None:
             self.address = address
 
         def add(self, *what: object) -> None:
@@ -261,7 +275,7 @@ def test_processes_of_one_broker_have_one_voucher(monkeypatch: pytest.MonkeyPatc
     process, end = cast(Any, FakeProcess(1)), end_of(b"a")
     for port in ("1", "2", "1", "none"):
         monkeypatch.setenv("DAGORAMA_PORT", port)
-        vouching.vouch_for(b"a", process, end)
+        vouching.vouch_for(b"a", process, end, forks=True)
     assert done == [("here", port, b"a", process, end) for port in (1, 2, 1)]
     assert len(vouching._vouchers) == 2
     vouching.settle()

@@ -43,7 +43,7 @@ def test_a_process_is_vouched_for_until_it_ends(process: Process) -> None:
     assert process.pid is not None
     worker_id = new_id()
     with work_server() as server:
-        voucher = Voucher("localhost", server.port)
+        voucher = Voucher("localhost", server.port, forks=True)
         voucher.add(worker_id, process, lambda: WorkerEnd(worker_id=worker_id, how="as it should"))
         for _ in range(2):
             assert list(next_that(server, lives=True).worker_ids) == [worker_id]
@@ -64,7 +64,7 @@ def test_an_end_is_told_when_the_broker_answers_again(process: Process) -> None:
     worker_id = new_id()
     with work_server() as server:
         port = server.port
-    voucher = Voucher("localhost", port)
+    voucher = Voucher("localhost", port, forks=True)
     voucher.add(worker_id, process, lambda: WorkerEnd(worker_id=worker_id, how="unseen"))
     process.kill()
     process.join()
