@@ -41,10 +41,13 @@ class Why:
     #: Such as "waiting" and "dependency_failed".
     state: str
     reasons: tuple[Reason, ...]
+    #: For people; empty for none.
+    label: str = ""
 
     def __str__(self) -> str:
         """Return everything, each link of the chain on a line of its own, deeper than the one before."""
-        return "\n".join([f"{self.function} ({self.node_id}) is {self.state}", *_lines(self.reasons, 1)])
+        name = f"{self.function} {self.label}".rstrip()
+        return "\n".join([f"{name} ({self.node_id}) is {self.state}", *_lines(self.reasons, 1)])
 
 
 def _lines(reasons: tuple[Reason, ...], depth: int) -> Iterator[str]:

@@ -19,6 +19,7 @@ from dagorama.cli.node_names import find_node
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import is_drawn
 from dagorama.client.logs import LogGap, LogLine, LogReading
+from dagorama.client.status import WORKFLOW_RUN
 from dagorama.client.steps import run
 from dagorama.logging import printable
 
@@ -151,7 +152,9 @@ class _Lines:
         """Return the function of a node, with what tells it from others: its label, and else the end of its id."""
         function, label = named = self._named.get(node_id) or self._look_up(node_id)
         name = _one_line(function.rpartition(".")[2] if self._drawn else function)
-        if label:
+        if label and function.startswith(f"{WORKFLOW_RUN}."):  # tasks have all the same
+            name = _one_line(label)
+        elif label:
             name += f" {_one_line(label)}"
         if self._of_name[named if label else function] > 1 or not (label or self._knows_all):
             name += f" {node_id.hex[-(_DIGITS if self._drawn else _DIGITS_WHOLE) :]}"

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
 from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.node_names import find_node
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import print_text
+from dagorama.client.status import WORKFLOW_RUN
 from dagorama.logging import printable
 
 #: What is wrapped stands deeper than the next reason does, which stands two columns deeper than this one.
 HANG = 4
+#: Tasks of workflows are told by the names that their file has for them: all have the same function, and fail alike.
+_ALL_HAVE = re.compile(rf"\b{re.escape(WORKFLOW_RUN)}\.\w+ (?!\()|\bdagorama\.workflows\.problems:\w+: ")
 
 
 @click.command(context_settings=HELP)
@@ -30,4 +35,4 @@ def why(instance: str, node: str | None, as_json: bool) -> None:
     if as_json:
         print_json(told)
     else:
-        print_text(printable(str(told)), hang=HANG)
+        print_text(printable(_ALL_HAVE.sub("", str(told))), hang=HANG)

@@ -184,7 +184,7 @@ _told = Telling(
         dag_pb2.FunctionCheck: Row(FunctionCheck),
         dag_pb2.Reason: Row(Reason),
         dag_pb2.WhyResponse: Row(
-            Why, {name: f"node.{name}" for name in ("instance_id", "node_id", "function", "state")}
+            Why, {name: f"node.{name}" for name in ("instance_id", "node_id", "function", "state", "label")}
         ),
     },
     _fact,

@@ -300,6 +300,7 @@ _told = Telling(
                 "node_id": "node.id",
                 "function": "node.function.name",
                 "state": "node.state",
+                "label": "node.label",
             },
         ),
     },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
@@ -87,6 +87,26 @@ def with_store_waits(
             because = with_store_waits(reason.because, reason.node_ids[0], find, now)
             reason = replace(reason, because=tuple(because))
         told.append(reason)
+    return told
+
+
+def ids_in(reasons: Sequence[Reason]) -> Iterator[NodeId]:
+    """Yield the ids of all nodes that reasons name."""
+    for reason in reasons:
+        yield from reason.node_ids
+        yield from ids_in(reason.because)
+
+
+def with_labels(reasons: Sequence[Reason], labels: Mapping[NodeId, str]) -> list[Reason]:
+    """Return reasons whose texts have the label of each node that has one, between its function and its id."""
+    told = []
+    for reason in reasons:
+        text = reason.text
+        for node_id in reason.node_ids:
+            if label := labels.get(node_id):
+                shown = f" ({show_id(node_id)})"
+                text = text.replace(shown, f" {label}{shown}", 1)
+        told.append(replace(reason, text=text, because=tuple(with_labels(reason.because, labels))))
     return told
 
 

@@ -18,7 +18,9 @@ from dagorama_broker.core.why import (
     explain,
     explain_function,
     explain_stopping,
+    ids_in,
     unsure_workers,
+    with_labels,
     with_store_waits,
 )
 from dagorama_broker.requests.answers import (
@@ -424,9 +426,19 @@ class Looking:
         if node is not None:
             reasons = explain(keeper.scheduler, node, keeper.now())
             told = with_store_waits(reasons, node_id, keeper.store_wait, keeper.now())
-            return Explanation(info, [*told, *stopping])
-        reason = await self._why_ended(instance_id, stored)
-        return Explanation(info, [reason, *stopping]) if reason else await self.why(instance_id, node_id)
+        else:
+            reason = await self._why_ended(instance_id, stored)
+            if reason is None:
+                return await self.why(instance_id, node_id)
+            told = [reason]
+        return Explanation(info, [*await self._labelled(instance_id, told), *stopping])
+
+    async def _labelled(self, instance_id: InstanceId, reasons: Sequence[Reason]) -> list[Reason]:
+        """Return reasons with the labels of the nodes of the instance that they name."""
+        named = list(dict.fromkeys(ids_in(reasons)))
+        journal = self._keeper.journal
+        found = await self._keeper.read(lambda: journal.find_by_id(instance_id, named)) if named else {}
+        return with_labels(reasons, {node_id: one.note.label for node_id, one in found.items() if one.note is not None})
 
     async def _why_ended(self, instance_id: InstanceId, stored: StoredNode) -> Reason | None:
         """Return the reason of a node whose instance has left memory; None where it has begun anew meanwhile."""

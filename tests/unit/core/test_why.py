@@ -9,7 +9,15 @@ import pytest
 from dagorama_broker.core.commands import SubmitNodes
 from dagorama_broker.core.errors import show_id
 from dagorama_broker.core.model.values import InstanceId, NodeId
-from dagorama_broker.core.why import DEPTH_MAX, NAMED_MAX, Reason, explain, with_store_waits
+from dagorama_broker.core.why import (
+    DEPTH_MAX,
+    NAMED_MAX,
+    Reason,
+    explain,
+    ids_in,
+    with_labels,
+    with_store_waits,
+)
 from tests.unit.core.transcript import Bench
 
 
@@ -450,3 +458,15 @@ def test_a_running_node_may_wait_for_the_store_of_values(bench: Bench) -> None:
     assert told("a") == [waiting, "running worker w1 has it"]
     waits.clear()
     assert told("a") == ["running worker w1 has it"]
+
+
+def test_nodes_with_labels_are_told_by_them(bench: Bench) -> None:
+    """The label stands between the function and the id, also behind the first link of a chain."""
+    bench.replay("submit i1 a b(a) c(b)")
+    reasons = ask(bench, "c")
+    assert list(ids_in(reasons)) == [NodeId(b"b"), NodeId(b"a")]
+    (first,) = with_labels(reasons, {NodeId(b"a"): "load it"})
+    assert first.text == reasons[0].text
+    before, after = (told[0].because[0].text for told in (reasons, [first]))
+    shown = f" ({show_id(NodeId(b'a'))})"
+    assert after == before.replace(shown, f" load it{shown}")

@@ -67,6 +67,18 @@ def test_a_run_is_shown_by_its_tasks() -> None:
         assert machinery not in text, text
 
 
+def test_why_and_logs_name_the_tasks() -> None:
+    """As their file does, also where one is to blame for another."""
+    run_id = ended(nightly())
+    assert told("why", run_id, "clean").splitlines()[1].startswith("ended: it depends on load (")
+    (head, blamed) = told("why", run_id, "clean").splitlines()
+    assert (head.startswith("clean ("), head.endswith(") is dependency_failed")) == (True, True)
+    assert blamed.endswith("which failed after 1 attempt: 'load' ended with exit status 127")
+    (line,) = told("logs", run_id).splitlines()
+    assert line.endswith(" load | stderr: no-such-program: there is no such program")
+    assert "RunWorkflow" not in line
+
+
 def test_a_failed_task_is_told_of_without_frames() -> None:
     """By its node, and by the value that it keeps from being there."""
     run_id = ended(nightly())
