@@ -10,6 +10,7 @@ from dagorama.cli.failure import Refused
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import Form, print_table
 from dagorama.logging import printable
+from dagorama.workflows.executors.process.launching import ends_in
 from dagorama.workflows.services.records import Service, deploying
 from dagorama.workflows.services.records import services as deployed
 
@@ -19,10 +20,7 @@ from dagorama.workflows.services.records import services as deployed
 def services(ctx: click.Context) -> None:
     """List the models and apps that workflows have deployed on this machine."""
     if ctx.invoked_subcommand is None:
-        rows = [
-            (printable(one.id), one.kind, printable(one.name), one.url, "runs" if one.runs else "was killed")
-            for one in deployed()
-        ]
+        rows = [(printable(one.id), one.kind, printable(one.name), one.url, _state(one)) for one in deployed()]
         print_table(Form(("ID", "KIND", "NAME", "ADDRESS", "STATE"), rows), wraps="NAME")
 
 
@@ -46,6 +44,15 @@ def stop(service: str) -> None:
     """Stop the service with this ID, or the only one of this name. Exit status: 0 done, 4 there is no such service."""
     with deploying():
         _one(service).stop()
+
+
+def _state(service: Service) -> str:
+    """Say whether a service is kept running, and how often it has ended by itself."""
+    state = "runs" if service.runs else "was killed"
+    count, how = ends_in(service.folder)
+    if not count:
+        return state
+    return f"{state}, ended {'once' if count == 1 else f'{count} times'} ({how.removeprefix('ended with ')})"
 
 
 def _one(service: str) -> Service:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import click
 
-from dagorama import attach, instance_options, instances
+from dagorama import Node, attach, instance_options, instances
 from dagorama.cli.failure import CannotStart, WrongFile
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import Settings, follow, house
@@ -32,6 +32,7 @@ from dagorama.workflows.formats import RunOptions, Telling, file_tag, format_of,
 from dagorama.workflows.model import Loaded, Workflow
 from dagorama.workflows.problems import Problem, WorkflowError
 from dagorama.workflows.running import FILE_TAG, start_workflow
+from dagorama.workflows.services.records import services
 from dagorama.workflows.view import TextView, others_failed, statuses_of
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -241,18 +242,24 @@ def _wait_for_hooks(run: DAGInstance[dict[str, object]]) -> None:
 def _cancelled_if_stopped(run: DAGInstance[dict[str, object]]) -> Iterator[None]:
     """Have the jobs of a run end where the block does not come to its end, as after Ctrl-C, and wait until they have.
 
-    They would end without that, but later, and after this command.
+    They would end without that, but later, and after this command; a service that has not answered yet would not.
     """
     try:
         yield
     except BaseException:
         with suppress(DagoramaError):
-            keys = [str(node.id) for node in run.nodes(function="run_task", state=_RUNNING, inputs=False)]
+            running = list(run.nodes(function="run_task", state=_RUNNING, inputs=False))
             run.cancel()
             give_up_at = monotonic() + float(ORPHAN_S)
-            while any(map(jobs_of, keys)) and monotonic() < give_up_at:
+            while any(map(_goes_on, running)) and monotonic() < give_up_at:
                 sleep(_LOOK_S)
         raise
+
+
+def _goes_on(task: Node) -> bool:
+    """Return whether this machine has a job of a task, or a service that it deploys."""
+    deployed = (str(task.instance_id), task.label)
+    return bool(jobs_of(str(task.id))) or any((one.run_id, one.task_id) == deployed for one in services())
 
 
 def _printed(view: TextView, run: DAGInstance[dict[str, object]]) -> Callable[[InstanceStatus], None]:

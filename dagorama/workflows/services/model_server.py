@@ -27,7 +27,7 @@ from uuid import UUID
 REQUEST_BYTES_MAX, DROPPED_BYTES_MAX = 16 * 2**20, 64 * 2**20
 #: A client that sends nothing, or takes nothing, for so long is left.
 CLIENT_S = 60.0
-_READ_BYTES = 2**20
+_READ_BYTES, _DIGITS_MAX = 2**20, 20
 
 
 class Refused(Exception):
@@ -81,12 +81,12 @@ def handler_of(function: Callable[..., object]) -> type[BaseHTTPRequestHandler]:
                 self._answer(error.status, _error(str(error)))
 
         def _body(self) -> bytes:
-            self.close_connection = True  # until it has been read
+            is_last, self.close_connection = self.close_connection, True  # until it has been read
             # A page of another site cannot send this type without asking first.
             if self.headers.get_content_type() != "application/json":
                 raise Refused(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the type of a request is application/json")
             length = self.headers.get("Content-Length", "")
-            if not (length.isascii() and length.isdigit()):
+            if not (length.isascii() and length.isdigit() and len(length) < _DIGITS_MAX):
                 raise Refused(HTTPStatus.LENGTH_REQUIRED, "a request has a Content-Length")
             if int(length) > REQUEST_BYTES_MAX:
                 self._drop(min(int(length), DROPPED_BYTES_MAX))
@@ -96,7 +96,7 @@ def handler_of(function: Callable[..., object]) -> type[BaseHTTPRequestHandler]:
                 body = self.rfile.read(int(length))
             except TimeoutError:
                 raise Refused(HTTPStatus.REQUEST_TIMEOUT, f"nothing came for {CLIENT_S:g} s") from None
-            self.close_connection = False
+            self.close_connection = is_last
             return body
 
         def _drop(self, count: int) -> None:

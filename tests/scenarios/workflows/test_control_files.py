@@ -133,6 +133,16 @@ def test_jobs_of_a_run_that_is_killed_end(number: signal.Signals) -> None:
     until(lambda: not is_alive(pid))
 
 
+def test_a_service_that_has_not_answered_ends_with_a_run_that_is_stopped() -> None:
+    """Nobody would know of it."""
+    file = written("x.cfg", "[a]\ntype = app\ncommand = sh -c 'echo $$ > pid; exec sleep 600'\n")
+    with subprocess.Popen([*DAGORAMA, "run", file, "--workers", "1"], stdout=subprocess.DEVNULL) as running:
+        until(lambda: Path("pid").exists() and Path("pid").read_text().endswith("\n"))
+        running.terminate()
+    assert services() == []
+    assert not is_alive(int(Path("pid").read_text()))
+
+
 def test_a_job_is_followed_on_when_its_worker_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     """`kill -9` of the worker in the middle of a job: the next attempt goes on with it, and it runs once."""
     monkeypatch.setenv("DAGORAMA_ORPHAN_S", "600")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,19 @@ def test_services_are_listed_and_stopped() -> None:
     assert command("services", "stop", "a-1").exit_code == 0
     assert command("services", "stop", "a-1").exit_code == 4
     assert len(command("services").stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "state"),
+    [
+        ({"count": 1, "status": 3}, "once (exit status 3)"),
+        ({"count": 7, "status": -9}, "7 times (was killed by SIGKILL)"),
+    ],
+)
+def test_a_service_that_ends_again_and_again_is_listed_as_such(told: dict[str, int], state: str) -> None:
+    """It is started anew each time, and would else look well."""
+    (service("a-1", "a").folder / "ends.json").write_text(json.dumps(told))
+    assert command("services").stdout.splitlines()[1].endswith(f"was killed, ended {state}")
 
 
 def test_the_output_of_a_service_is_printed() -> None:

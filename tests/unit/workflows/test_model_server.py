@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -173,6 +174,23 @@ def test_a_request_without_a_length_is_refused(connection: HTTPConnection) -> No
     """Where it ends is not to be seen."""
     connection.request("POST", "/", iter([b"{}"]), JSON, encode_chunked=True)
     assert connection.getresponse().status == 411
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        ("POST / HTTP/1.0\r\nContent-Length: 13", b"200"),
+        ("POST / HTTP/1.1\r\nConnection: close\r\nContent-Length: 13", b"200"),
+        (f"POST / HTTP/1.1\r\nContent-Length: {'1' * 5000}", b"411"),
+    ],
+    ids=["1.0", "close", "digits"],
+)
+def test_a_connection_ends_where_its_client_wants_it(connection: HTTPConnection, head: str, status: bytes) -> None:
+    """One that reads to the end would wait for it, and after a length that is none nobody knows what comes."""
+    with socket.create_connection((connection.host, connection.port), timeout=WAIT_S) as client:
+        client.sendall(f'{head}\r\nContent-Type: application/json\r\n\r\n{{"data": [4]}}'.encode())
+        told = b"".join(iter(lambda: client.recv(4096), b""))
+    assert (told.split()[1], b"\r\nConnection: close\r\n" in told) == (status, True)
 
 
 def test_pages_of_other_sites_get_no_answer(connection: HTTPConnection) -> None:
