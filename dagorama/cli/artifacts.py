@@ -34,7 +34,8 @@ def artifacts_command(instance: str, names: tuple[str, ...], output: str | None,
     found = find_instance(instance)
     chosen = _chosen(list(artifacts(found.id)), names)
     if output is not None:
-        lost = [problem for each in chosen if (problem := _written(each, Path(output)))]
+        placed = _placed(chosen, Path(output))
+        lost = [problem for path, each in placed.items() if (problem := _written(each, path))]
         if lost:
             raise Failed("\n".join(lost))
     elif as_json:
@@ -59,14 +60,27 @@ def _fits(artifact: SavedArtifact, name: str) -> bool:
     return artifact.label == name or artifact.label.startswith(f"{name.rstrip('/')}/")
 
 
-def _written(artifact: SavedArtifact, directory: Path) -> str:
-    """Write an artifact below a directory, whatever its job is named; return why that cannot be had, if it cannot."""
+def _placed(chosen: list[SavedArtifact], directory: Path) -> dict[Path, SavedArtifact]:
+    """Return where each artifact is written below a directory, whatever its job is named; raise `Refused`."""
+    placed: dict[Path, SavedArtifact] = {}
+    for each in chosen:
+        try:
+            path = directory / PurePosixPath(place_below(".", each.label))
+        except BadPlace as error:
+            raise Refused(f"{each.label!r} cannot be written: {error}") from None
+        if placed.setdefault(path, each) is not each:
+            before = placed[path].info.job
+            raise Refused(
+                f"the jobs {before!r} and {each.info.job!r} have both saved {path}; the page has each by itself"
+            )
+    return placed
+
+
+def _written(artifact: SavedArtifact, path: Path) -> str:
+    """Write an artifact to a file, in folders that are made; return why that cannot be had, if it cannot."""
     try:
-        path = directory / PurePosixPath(place_below(".", artifact.label))
         path.parent.mkdir(parents=True, exist_ok=True)
         size = artifact.write_to(path)
-    except BadPlace as error:
-        raise Refused(f"{artifact.label!r} cannot be written: {error}") from None
     except PayloadError as error:
         return printable(str(error))
     except OSError as error:

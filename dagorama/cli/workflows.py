@@ -68,12 +68,10 @@ class _Upload(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # only
     name = "upload"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
-        """Split it; refuse a file that is not there."""
+        """Split it."""
         name, equals, path = str(value).partition("=")
         if not equals or not name or not path:
             self.fail(f"{value!r} is no upload: write NAME=PATH", param, ctx)
-        if not Path(path).is_file():
-            self.fail(f"there is no file {path!r}", param, ctx)
         return name, Path(path)
 
 
@@ -134,8 +132,9 @@ def prepared(
     if found is None:
         return None
     workflow = found.workflow
-    if len(dict(uploads)) < len(uploads):
-        raise click.UsageError("two uploads have the same name")
+    names = [name for name, _ in uploads]
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise click.UsageError(f"there are several of --upload {', '.join(f'{name}=PATH' for name in twice)}")
     try:
         parameters = prepare_run(workflow, RunOptions(uploads=dict(uploads), commands=commands))
     except WorkflowError as error:

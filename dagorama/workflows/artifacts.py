@@ -70,7 +70,7 @@ class SavedArtifact:
     @property
     def label(self) -> str:
         """Return the name that it has in its run, such as "apple/output.txt"."""
-        return self.node.label
+        return self.info.name
 
     def fetch(self) -> Artifact:
         """Return it with its bytes, mapped from a file where they are many."""
@@ -150,10 +150,13 @@ def _nodes(run: UUID | str) -> Listing[Node]:
 def _saved(node: Node, value: object) -> SavedArtifact:
     data = _data_in(value)
     fields = value.fields if isinstance(value, RawObject) and data is not None else {}
+    job = str(fields.get("task_id", ""))
+    # The label of a node loses its middle where it is long.
+    name = f"{job}/{fields['name']}" if "name" in fields else node.label
     info = ArtifactInfo(
-        name=node.label,
-        job=str(fields.get("task_id", "")),
-        media_type=media_type_of(node.label),
+        name=name,
+        job=job,
+        media_type=media_type_of(name),
         size_bytes=None if data is None else data.size,
         node_id=node.id,
         problem="" if data is not None else _problem_of(value),

@@ -53,14 +53,19 @@ def check_workflow(workflow: Workflow) -> list[Problem]:
         return [Problem(place=file, message=message, way_out="make several workflows of it")]
     problems = [*_ids(workflow.tasks), *_numbers(workflow), *_edges(workflow.tasks)]
     for cycle in find_cycles({task.id: task.depends for task in workflow.tasks}):
-        named = [*map(quoted, cycle[:_NAMED_MAX]), *(["..."] if len(cycle) > _NAMED_MAX else []), quoted(cycle[0])]
-        message = f"tasks wait for each other: {' -> '.join(named)}"
+        message = f"tasks wait for each other: {shown_cycle(cycle)}"
         place = workflow.task(cycle[0]).place
         problems.append(Problem(place=place, message=message, way_out="take one of these dependencies out"))
     return problems
 
 
-def find_cycles(depends: Mapping[str, Sequence[str]]) -> Iterator[list[str]]:
+def shown_cycle(cycle: Sequence[str]) -> str:
+    """Return the ids along a cycle for a message, from the first on and back to it."""
+    more = ["..."] if len(cycle) > _NAMED_MAX else []
+    return " -> ".join([*map(quoted, cycle[:_NAMED_MAX]), *more, quoted(cycle[0])])
+
+
+def find_cycles(depends: Mapping[str, Iterable[str]]) -> Iterator[list[str]]:
     """Yield the ids along cycles, each depending on the next, and the last on the first.
 
     No id is in two of them, and none is left without one among all that wait for each other. Edges to ids that there

@@ -9,8 +9,8 @@ from uuid import UUID
 from dagorama import Failure, Node
 from dagorama.definition import DAGInstance
 from dagorama.states import NodeState
-from dagorama.workflows.problems import quoted
-from dagorama.workflows.view import named, was_not_started
+from dagorama.workflows.problems import named, quoted
+from dagorama.workflows.view import was_not_started
 
 #: So many failed tasks are told of, each with so many of the last lines that it printed; the last line names more.
 _TOLD_MAX, _LINES_MAX = 20, 10

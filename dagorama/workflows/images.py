@@ -52,7 +52,7 @@ def extract_download() -> None:
         with directory.writing(place_below(place, name)) as target:
             downloads.fetch(url, target)
         return
-    with directory.scratch() as packed:
+    with directory.scratch(place_below(place, name)) as packed:
         downloads.fetch(url, packed)
         unpack(packed, name, directory, place, lambda: None)
 

@@ -130,6 +130,15 @@ class RunInfo:
     parameters: object = None
 
 
+@runtime_checkable
+class Parting(Protocol):
+    """Work that needs a part of a run's parameters alone: with all of them in all tasks a run is its square in size."""
+
+    def part_of(self, parameters: object) -> object:
+        """Return its part of the parameters of a run."""
+        ...
+
+
 class TaskRun(Protocol):
     """A task that runs, as its work sees it."""
 

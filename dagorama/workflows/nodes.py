@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 
 from dagorama.call_options import node_options
 from dagorama.definition import attach
@@ -16,7 +17,7 @@ from dagorama.retry import StaticRetry
 from dagorama.settings import should_run_inline
 from dagorama.workflows.artifacts import Artifact
 from dagorama.workflows.checks import in_start_order
-from dagorama.workflows.model import RunInfo, Task, Workflow
+from dagorama.workflows.model import Parting, RunInfo, Task, Workflow
 from dagorama.workflows.problems import TaskNotStarted, quoted
 from dagorama.workflows.task_run import RunningTask
 
@@ -35,8 +36,9 @@ def make_nodes(make_node: MakeNode, workflow: Workflow, parameters: object, dire
     )
     values: dict[str, object] = {}
     for task in in_start_order(workflow.tasks):
+        told = replace(info, parameters=task.work.part_of(parameters)) if isinstance(task.work, Parting) else info
         with _options_of(task):
-            values[task.id] = make_node(task, info, {one: values[one] for one in task.depends})
+            values[task.id] = make_node(task, told, {one: values[one] for one in task.depends})
     return {task.id: values[task.id] for task in workflow.tasks}
 
 

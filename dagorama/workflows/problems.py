@@ -21,6 +21,8 @@ from dagorama.logging import printable
 TOLD_MAX = 50
 #: A part of a file that is quoted in a message is no longer.
 QUOTED_MAX = 80
+#: So many names stand in one line.
+NAMED_MAX = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -128,3 +130,9 @@ def quoted(text: str) -> str:
 def shortened(text: str) -> str:
     """Return a part of a file that is not too long for a message."""
     return text if len(text) <= QUOTED_MAX else f"{text[: QUOTED_MAX - 1]}…"
+
+
+def named(names: Sequence[str], most: int = NAMED_MAX) -> str:
+    """Return names in one line, and how many more there are."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

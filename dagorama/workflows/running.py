@@ -50,8 +50,8 @@ def start_workflow(
 ) -> DAGInstance[dict[str, object]]:
     """Start a run of a workflow, which must have been checked, and return it; its result has each task's value by id.
 
-    `parameters` are told to all of its tasks, and its commands begin in `directory`. The start is durable when this
-    returns. Tags name the workflow, its version and its file; `tags` are added to them.
+    `parameters` are told to its tasks, and to each that is `Parting` its part; its commands begin in `directory`.
+    The start is durable when this returns. Tags name the workflow, its version and its file; `tags` are added to them.
     """
     own = {NAME_TAG: workflow.name, VERSION_TAG: workflow.version, FILE_TAG: workflow.source}
     told = {name: value[:_TAG_CHARS_MAX] for name, value in own.items() if value}

@@ -10,12 +10,10 @@ from dagorama.definition import DAGInstance
 from dagorama.states import NodeState
 from dagorama.workflows.ini.works import Scheduled
 from dagorama.workflows.model import Workflow
-from dagorama.workflows.problems import TaskNotStarted
+from dagorama.workflows.problems import TaskNotStarted, named
 
 #: Names of tasks are padded to so many characters.
 ID_WIDTH = 15
-#: So many tasks are named in one line.
-_NAMED_MAX = 50
 
 
 class Status(StrEnum):
@@ -120,9 +118,3 @@ def was_not_started(node: Node) -> bool:
     """Return whether a task that counts as failed has not run, as another had failed before."""
     failures = node.status.failures
     return bool(failures) and failures[-1].type.endswith(f":{TaskNotStarted.__name__}")
-
-
-def named(names: list[str]) -> str:
-    """Return names in one line, and how many more there are."""
-    rest = len(names) - _NAMED_MAX
-    return ", ".join(names[:_NAMED_MAX]) + (f" and {rest} more" if rest > 0 else "")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dagorama.workflows.checks import find_cycles, shown_cycle
 from dagorama.workflows.jobs.collecting import Problems
 from dagorama.workflows.jobs.fields import is_null
 from dagorama.workflows.jobs.tree import Entry, Fields, Items, Scalar, Tree, described
 from dagorama.workflows.problems import quoted
-
-#: So many jobs of a cycle are named.
-_CYCLE_SHOWN_MAX = 20
 
 
 def read_edges(tree: Tree, names: Sequence[str], problems: Problems) -> dict[str, list[str]]:
@@ -33,7 +31,7 @@ def read_edges(tree: Tree, names: Sequence[str], problems: Problems) -> dict[str
                 problems.add(line, f"job {quoted(child)} is its own neighbor", "leave the edge out")
             elif parent in known:
                 parents.setdefault(child, {}).setdefault(parent, line)
-    _check_cycle(parents, problems)
+    _check_cycles(parents, problems)
     return {child: list(of_child) for child, of_child in parents.items()}
 
 
@@ -58,33 +56,9 @@ def _children(parent: str, entry: Entry, problems: Problems) -> list[tuple[str, 
     return children
 
 
-def _check_cycle(parents: Mapping[str, Mapping[str, int]], problems: Problems) -> None:
-    """Note a cycle, as a path. Its jobs are left when all others are taken away in order (Kahn, 1962)."""
-    waits = {child: len(of_child) for child, of_child in parents.items()}
-    children: dict[str, list[str]] = {}
-    for child, of_child in parents.items():
-        for parent in of_child:
-            children.setdefault(parent, []).append(child)
-    free = [parent for parent in children if parent not in waits]
-    while free:
-        for child in children.get(free.pop(), ()):
-            waits[child] -= 1
-            if not waits[child]:
-                del waits[child]
-                free.append(child)
-    if not waits:
-        return
-    # Each of the rest has a parent among the rest: going up comes back to where it was.
-    path: list[str] = []
-    at = next(iter(waits))
-    places: dict[str, int] = {}
-    while at not in places:
-        places[at] = len(path)
-        path.append(at)
-        at = next(parent for parent in parents[at] if parent in waits)
-    cycle = [*reversed(path[places[at] :])]
-    line = parents[cycle[0]][cycle[-1]]
-    shown = [quoted(name) for name in [*cycle, cycle[0]]]
-    if len(shown) > _CYCLE_SHOWN_MAX:
-        shown[_CYCLE_SHOWN_MAX - 1 : -1] = ["..."]
-    problems.add(line, f"jobs wait for each other: {' -> '.join(shown)}", "leave one of these edges out")
+def _check_cycles(parents: Mapping[str, Mapping[str, int]], problems: Problems) -> None:
+    """Note cycles, each as a path from parent to child, with the line of its last edge."""
+    for found in find_cycles(parents):
+        cycle = found[::-1]
+        line = parents[cycle[0]][cycle[-1]]
+        problems.add(line, f"jobs wait for each other: {shown_cycle(cycle)}", "leave one of these edges out")

@@ -18,6 +18,8 @@ ARGUMENT_BYTES_MAX = 128 * 1024 - 1
 TIMEOUT_S_MAX = 10 * 365 * 86_400
 
 _TRUE, _FALSE = frozenset({"true", "yes", "on"}), frozenset({"false", "no", "off"})
+#: Ends texts in system calls; and the surrogates, which JSON lets stand alone.
+_NO_CHARACTER = re.compile(r"[\x00\ud800-\udfff]")
 _DECIMAL = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 Read = TypeVar("Read")
@@ -37,9 +39,9 @@ class Reader:
                 problems.add(entry.line, text, problems.guess(key, known))
 
     def has(self, key: str) -> bool:
-        """Return whether a key has a value: one without is as good as left out."""
+        """Return whether a key has a value: nothing and an empty text are as good as left out."""
         entry = self.fields.entries.get(key)
-        return entry is not None and not is_null(entry.value)
+        return entry is not None and not _is_blank(entry.value)
 
     def line(self, key: str) -> int:
         """Return the line of a key, or of the object where it is missing."""
@@ -53,7 +55,7 @@ class Reader:
     def get(self, key: str, read: Callable[[Reader, str, Tree], Read | None], default: Read) -> Read:
         """Return a field as `read` has it; the default where it is left out, or a problem was noted."""
         entry = self.fields.entries.get(key)
-        if entry is None or is_null(entry.value):
+        if entry is None or _is_blank(entry.value):
             return default
         value = read(self, key, entry.value)
         return default if value is None else value
@@ -73,13 +75,20 @@ def is_null(tree: Tree) -> bool:
     return isinstance(tree, Scalar) and tree.kind is Kind.NULL
 
 
+def _is_blank(tree: Tree) -> bool:
+    """Return whether a value is nothing, or an empty text: programs write out fields that nobody has set as either."""
+    return isinstance(tree, Scalar) and not tree.text
+
+
 def a_text(reader: Reader, key: str, tree: Tree) -> str | None:
-    """Read any text, as it is written; it cannot have the sign that ends texts in a system call."""
+    """Read any text, as it is written, that a program can be given: it ends with NUL there, and is UTF-8."""
     if not isinstance(tree, Scalar) or tree.kind is Kind.NULL:
-        reader.problem(key, tree, f"must be a text, and is {described(tree)}", "write one value")
+        way_out = "write one value, in quotes if it has a colon"
+        reader.problem(key, tree, f"must be a text, and is {described(tree)}", way_out)
         return None
-    if "\0" in tree.text:
-        reader.problem(key, tree, "has a NUL character", "leave it out")
+    if found := _NO_CHARACTER.search(tree.text):
+        what = "a NUL character" if found[0] == "\0" else f"half a character, {quoted(found[0])}"
+        reader.problem(key, tree, f"has {what}", "leave it out")
         return None
     return tree.text
 
@@ -144,7 +153,8 @@ def a_duration_s(reader: Reader, key: str, tree: Tree) -> float | None:
     if len(text) <= 20 and _DECIMAL.fullmatch(text) and 0 < float(text) <= TIMEOUT_S_MAX:
         return float(text)
     shown = quoted(text) if isinstance(tree, Scalar) else described(tree)
-    reader.problem(key, tree, f"must be a number of seconds above 0, and is {shown}", "write a number such as 7200")
+    text = f"must be a number of seconds, above 0 and up to {TIMEOUT_S_MAX:,}, and is {shown}"
+    reader.problem(key, tree, text, "write a number such as 7200, or leave it out for any time")
     return None
 
 
@@ -158,7 +168,8 @@ def a_list(reader: Reader, key: str, tree: Tree) -> list[Tree] | None:
 
 def arguments(reader: Reader, key: str, tree: Tree) -> tuple[str, ...] | None:
     """Read the words of a command after its first."""
-    words = [an_argument(reader, key, each) for each in a_list(reader, key, tree) or ()]
+    items = enumerate(a_list(reader, key, tree) or (), start=1)
+    words = [an_argument(reader, f"{key} {number}", each) for number, each in items]
     return tuple(word for word in words if word is not None)
 
 

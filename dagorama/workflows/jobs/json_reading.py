@@ -7,7 +7,7 @@ from bisect import bisect_right
 from json import JSONDecodeError, JSONDecoder
 
 from dagorama.workflows.jobs.collecting import Problems
-from dagorama.workflows.jobs.tree import CannotRead, Entry, Fields, Items, Kind, Scalar, Tree, check_depth
+from dagorama.workflows.jobs.tree import CannotRead, Entry, Fields, Items, Kind, Scalar, Tree, before_what, check_depth
 from dagorama.workflows.problems import quoted
 
 #: Decodes the texts, which are what takes longest.
@@ -15,6 +15,8 @@ _STRINGS = JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _WORD = re.compile(r"true|false|null")
+_COMMENTS = ("//", "/*")
+_WAY_OUT = "mend the JSON there"
 _KINDS = {"true": Kind.TRUTH, "false": Kind.TRUTH, "null": Kind.NULL}
 
 
@@ -49,7 +51,10 @@ class _Reader:
 
     def cannot(self, place: int, problem: str) -> CannotRead:
         """Return the error for a place."""
-        return CannotRead(self.line(place), problem, "mend the JSON there")
+        way_out = (
+            "JSON has no comments, and YAML has # for them" if self._text.startswith(_COMMENTS, place) else _WAY_OUT
+        )
+        return CannotRead(self.line(place), f"{problem}{before_what(self._text, place)}", way_out)
 
     def value(self, place: int, depth: int) -> tuple[Tree, int]:
         """Return the value that begins at a place, and the place of what comes after it."""
@@ -65,7 +70,7 @@ class _Reader:
             return Scalar(self.line(place), kind, "" if kind is Kind.NULL else found[0]), self.skip(found.end())
         if found := _NUMBER.match(self._text, place):
             return Scalar(self.line(place), Kind.NUMBER, found[0]), self.skip(found.end())
-        raise self.cannot(place, f"no value begins with {quoted(sign)}" if sign else "a value is missing at the end")
+        raise self.cannot(place, "a value is missing" if sign else "a value is missing at the end")
 
     def _string(self, place: int) -> tuple[str, int]:
         try:
@@ -83,11 +88,11 @@ class _Reader:
             item, place = self.value(place, depth + 1)
             items.items.append(item)
             sign = self._text[place : place + 1]
+            if sign not in (",", "]"):
+                raise self.cannot(place, f"a comma or ] is missing in the list of line {items.line}")
             place = self.skip(place + 1)
             if sign == "]":
                 return items, place
-            if sign != ",":
-                raise self.cannot(place - 1, f"a comma or ] is missing in the list of line {items.line}")
 
     def _object(self, place: int, depth: int) -> tuple[Tree, int]:
         fields = Fields(self.line(place))
@@ -105,11 +110,11 @@ class _Reader:
             value, place = self.value(self.skip(place + 1), depth + 1)
             put(fields, key, Entry(line, value), self._problems)
             sign = self._text[place : place + 1]
+            if sign not in (",", "}"):
+                raise self.cannot(place, f"a comma or }} is missing in the object of line {fields.line}")
             place = self.skip(place + 1)
             if sign == "}":
                 return fields, place
-            if sign != ",":
-                raise self.cannot(place - 1, f"a comma or }} is missing in the object of line {fields.line}")
 
 
 def put(fields: Fields, key: str, entry: Entry, problems: Problems) -> None:

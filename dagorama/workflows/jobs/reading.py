@@ -83,8 +83,8 @@ def _tree(text: str, problems: Problems) -> Tree | None:
         except BeyondBounds:
             raise
         except CannotRead:
-            # What begins as JSON does was probably meant to be that.
-            if text.lstrip().startswith(("{", "[")):
+            # What begins as JSON does, or with a comment of other languages, was probably meant to be that.
+            if text.lstrip().startswith(("{", "[", "//", "/*")):
                 raise not_json from None
             raise
     problems.found += as_json.found
@@ -97,7 +97,9 @@ def _workflow(tree: Tree | None, problems: Problems) -> Workflow:
         message = "it is empty" if tree is None else f"it must be an object, and is {described(tree)}"
         problems.add(1 if tree is None else tree.line, message, _WAY_OUT)
         raise WorkflowError(problems.found)
-    reader = Reader("the file", tree, KEYS, problems)
+    # As compose files have it: keys of the author's own, for what several jobs have in common.
+    own = [key for key in tree.entries if key.startswith("x-")]
+    reader = Reader("the file", tree, [*KEYS, *own], problems)
     if reader.has("root"):
         problems.notice(reader.line("root"), "root is ignored: roots follow from the neighbors")
     try:

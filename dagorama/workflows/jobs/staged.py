@@ -69,6 +69,8 @@ class Staged:
     def _input(self, reader: Reader) -> Input | None:
         sources = [key for key in SOURCES if key in reader.fields.entries]
         if len(sources) > 1:
+            sources = [key for key in sources if reader.has(key)]
+        if len(sources) > 1:
             text = f"{reader.what} has {' and '.join(sources)}, and comes from one place only"
             reader.problems.add(reader.line(sources[1]), text, "make two inputs of it")
             return None

@@ -11,7 +11,7 @@ from dagorama.workflows.formats import RunOptions
 from dagorama.workflows.jobs.parameters import JobsParameters
 from dagorama.workflows.jobs.work import StagedCommand
 from dagorama.workflows.model import Command, Task, Workflow
-from dagorama.workflows.problems import Place, Problem, WorkflowError, quoted
+from dagorama.workflows.problems import Place, Problem, WorkflowError, named, quoted
 from dagorama.workflows.staging.file_data import FileData
 from dagorama.workflows.staging.limits import staged_bytes_max
 from dagorama.workflows.staging.steps import Upload
@@ -30,13 +30,18 @@ def prepare(workflow: Workflow, options: RunOptions) -> JobsParameters:
     if problems:
         raise WorkflowError(problems)
     here = [task for task in jobs if task.executor == PROCESS]
-    commands = _commands(here, options.commands or Path(workflow.source).parent)
+    folder = (options.commands or Path(workflow.source).parent).absolute()
+    looked_for = dict.fromkeys(name for task in here if (name := _command(task).argv[0]).startswith("/"))
+    commands = {name: str(program) for name in looked_for if (program := _program(name, folder)) is not None}
     notices = [f"{command} is {program} here, for the executor {PROCESS}" for command, program in commands.items()]
+    absent = [name for name in looked_for if name not in commands and not os.path.exists(name)]
+    if absent:
+        notices.append(
+            f"there is no {named(absent, _NAMED_MAX)}, neither in {folder} nor on this machine: add --commands DIR"
+        )
     with_image = [quoted(task.id) for task in here if _command(task).image]
     if with_image:
-        more = f" and {len(with_image) - _NAMED_MAX} more" if len(with_image) > _NAMED_MAX else ""
-        named = f"{', '.join(with_image[:_NAMED_MAX])}{more}"
-        notices.append(f"the executor {PROCESS} ignores the image of {named}")
+        notices.append(f"the executor {PROCESS} ignores the image of {named(with_image, _NAMED_MAX)}")
     return JobsParameters(uploads=tuple(uploads.items()), commands=tuple(commands.items()), notices=tuple(notices))
 
 
@@ -88,23 +93,13 @@ def _read(path: Path) -> FileData:
     return data
 
 
-def _commands(jobs: list[Task], folder: Path) -> dict[str, str]:
-    """Return the programs of a folder that stand for absolute commands."""
-    commands = dict.fromkeys(_command(task).argv[0] for task in jobs)
-    found: dict[str, str] = {}
-    for command in commands:
-        program = _program(command, folder.absolute()) if command.startswith("/") else None
-        if program is not None:
-            found[command] = str(program)
-    return found
-
-
 def _program(command: str, folder: Path) -> Path | None:
     """Return the program of an absolute command in a folder: under its whole path, or else under its name, unless this
     machine has the command itself; None where it is not there.
     """
+    # By `os.path`, for which a name that no file system takes is that of no file.
     whole = Path(os.path.normpath(f"{folder}/{command}"))
-    if whole.is_relative_to(folder) and whole.is_file():
+    if whole.is_relative_to(folder) and os.path.isfile(whole):
         return whole
     by_name = folder / Path(command).name
-    return by_name if by_name.is_file() and not Path(command).exists() else None
+    return by_name if os.path.isfile(by_name) and not os.path.exists(command) else None

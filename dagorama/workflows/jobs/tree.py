@@ -10,8 +10,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, TypeAlias
 
+from dagorama.workflows.problems import quoted
+
 #: Lists and objects may stand so deep in each other.
 DEPTH_MAX = 40
+#: So much is shown of what stands where a text cannot be read.
+_SHOWN_CHARS = 20
 
 
 class Kind(Enum):
@@ -68,6 +72,12 @@ class CannotRead(Exception):
         self.line = line
         self.text = text
         self.way_out = way_out
+
+
+def before_what(text: str, place: int) -> str:
+    """Say what stands at a place of a text, for a line that may be very long; nothing at the end of the text."""
+    here = text[place : place + _SHOWN_CHARS].partition("\n")[0].rstrip()
+    return f", before {quoted(here)}" if here else ""
 
 
 class BeyondBounds(CannotRead):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from dagorama.workflows.jobs.parameters import JobsParameters
 from dagorama.workflows.model import Command, TaskRun
-from dagorama.workflows.staging.steps import Staging
+from dagorama.workflows.staging.steps import Staging, Upload
 
 #: For a job that has its files by itself.
 NOTHING_STAGED = Staging()
@@ -22,6 +23,13 @@ class StagedCommand:
 
     command: Command
     staging: Staging = NOTHING_STAGED
+
+    def part_of(self, parameters: object) -> object:
+        """Return its part of the parameters of a run."""
+        if not isinstance(parameters, JobsParameters):
+            return parameters
+        uploads = [step.name for step in self.staging.inputs if isinstance(step, Upload)]
+        return parameters.part(self.command.argv[0], uploads)
 
     def run(self, here: TaskRun) -> tuple[str, ...]:
         """Do it, and return the names of the artifacts that were saved."""

@@ -10,7 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from dagorama.workflows.jobs.collecting import Problems
 from dagorama.workflows.jobs.json_reading import put
-from dagorama.workflows.jobs.tree import BeyondBounds, CannotRead, Entry, Fields, Items, Kind, Scalar, Tree, check_depth
+from dagorama.workflows.jobs.tree import (
+    BeyondBounds,
+    CannotRead,
+    Entry,
+    Fields,
+    Items,
+    Kind,
+    Scalar,
+    Tree,
+    before_what,
+    check_depth,
+    described,
+)
 from dagorama.workflows.problems import Place, Problem, WorkflowError, quoted
 
 if TYPE_CHECKING:
@@ -54,18 +66,23 @@ def read_yaml(text: str, problems: Problems) -> Tree | None:
         while loader.check_event():
             builder.take(loader.get_event())
     except yaml.YAMLError as error:
-        raise _cannot(error) from None
+        raise _cannot(error, text) from None
     finally:
         loader.dispose()
     return builder.whole
 
 
-def _cannot(error: yaml.YAMLError) -> CannotRead:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+def _cannot(error: yaml.YAMLError, text: str) -> CannotRead:
+    """Return the error for one of PyYAML's, with the text that it stands before, and where that began."""
+    began, mark = getattr(error, "context_mark", None), getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     context = getattr(error, "context", None)
-    line = mark.line + 1 if mark is not None else 1
-    return CannotRead(line, f"{context}: {problem}" if context else str(problem), "mend the YAML there")
+    line = 1 if mark is None else mark.line + 1
+    since = f" that began in line {began.line + 1}" if began is not None and began.line + 1 < line else ""
+    here = "" if mark is None else before_what(text, mark.index)
+    is_tab = mark is not None and text[mark.index : mark.index + 1] == "\t"
+    way_out = "indent with blanks, not with tabs" if is_tab else "mend the YAML there"
+    return CannotRead(line, f"{context}{since}: {problem}{here}" if context else f"{problem}{here}", way_out)
 
 
 class _Open:
@@ -90,8 +107,8 @@ class _Builder:
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Tree, int] | None] = {}  #: None while it is open
         self._aliased = 0
-        self._documents = 0
-        self.whole: Tree | None = None
+        self._document_line = 1
+        self.whole: Tree | None = None  #: None for nothing: empty documents stand for that, too
 
     def take(self, event: Any) -> None:
         """Take the next event."""
@@ -108,9 +125,8 @@ class _Builder:
             case "AliasEvent":
                 self._alias(event)
             case "DocumentStartEvent":
-                self._documents += 1
-                if self._documents > 1:
-                    raise BeyondBounds(_line(event), "a second document begins", "write one workflow in each file")
+                self._document_line = _line(event)
+                self._anchors.clear()
 
     def _check_tag(self, event: Any) -> None:
         if event.tag is not None:
@@ -157,7 +173,7 @@ class _Builder:
         if anchor is not None:
             self._anchors[anchor] = (tree, size)
         if not self._open:
-            self.whole = tree
+            self._end_document(tree)
             return
         within = self._open[-1]
         within.size += size
@@ -172,10 +188,19 @@ class _Builder:
             else:
                 put(within.tree, key.text, Entry(key.line, tree), self._problems)
 
+    def _end_document(self, tree: Tree) -> None:
+        """Take a document that is whole; there is one, but for any that are empty, as after a last `---`."""
+        if isinstance(tree, Scalar) and tree.kind is Kind.NULL:
+            return
+        if self.whole is not None:
+            raise BeyondBounds(self._document_line, "a second document begins", "write one workflow in each file")
+        self.whole = tree
+
     def _key(self, tree: Tree) -> Scalar:
         if isinstance(tree, Scalar) and tree.kind is not Kind.NULL:
             return tree
-        raise CannotRead(tree.line, "a key is no text", "write a name before the colon")
+        way_out = "write a name before the colon, and quotes around a text that begins with { or ["
+        raise CannotRead(tree.line, f"a key is {described(tree)}, and no text", way_out)
 
     def _mergeable(self, tree: Tree) -> list[Fields]:
         """Return the mappings that a merge key has its mapping take entries from."""

@@ -45,7 +45,7 @@ def bring(
                     uploads[name].write_to(to)
             case Content(text=text, local=local):
                 with directory.writing(local) as to:
-                    to.write(text.encode("utf-8", "surrogatepass"))
+                    to.write(text.encode())
             case Move(origin=origin, local=local):
                 directory.move(origin, local)
             case Present(local=local):
@@ -56,12 +56,12 @@ def _download(step: Download, directory: Directory, downloads: Downloads, check:
     try:
         authorization = filled_in(step.auth)
     except BadSecret as error:
-        raise StagingFailed(what=f"the input {step.local}", problem=error.problem, way_out=error.way_out) from None
+        raise StagingFailed(what=f"the input {step.local}:", problem=error.problem, way_out=error.way_out) from None
     if not step.unpack:
         with directory.writing(step.local) as to:
             downloads.fetch(step.origin, to, authorization=authorization)
         return
-    with directory.scratch() as answer:
+    with directory.scratch(step.local) as answer:
         downloads.fetch(step.origin, answer, authorization=authorization, post=True)
         if is_archive(answer):
             unpack(answer, f"the answer for {step.local}", directory, step.local, check)

@@ -46,11 +46,11 @@ class Directory:
     @contextmanager
     def folder(self, place: str, *, make: bool = False) -> Iterator[int]:
         """Open a folder; with `make` it is made where it is not there, and so are those above it."""
-        descriptor = os.open(self.path, _FOLDER)
+        descriptor = _opened(str(self.path), _FOLDER, None, f"the run's directory {self.path}")
         try:
             for name in _names(place):
                 if make:
-                    with suppress(FileExistsError):
+                    with self._written(place), suppress(FileExistsError):
                         os.mkdir(name, dir_fd=descriptor)
                 below = _opened(name, _FOLDER, descriptor, place)
                 os.close(descriptor)
@@ -58,6 +58,18 @@ class Directory:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    @contextmanager
+    def _written(self, place: str) -> Iterator[None]:
+        """Raise `StagingFailed` where the block cannot write to the disk, such as a full one, for a place."""
+        try:
+            yield
+        except TimeoutError:  # the job's time is over, which is no fault of the disk
+            raise
+        except OSError as error:
+            problem = f"cannot be written in {self.path}: {error.strerror}"
+            way_out = "make room there, or set DAGORAMA_RUNS for the workers"
+            raise StagingFailed(what=place, problem=problem, way_out=way_out) from None
 
     def kind(self, place: str) -> int:
         """Return the type of what is at a place, `stat.S_IFREG` or `stat.S_IFDIR`; raise `Missing` for nothing."""
@@ -67,6 +79,8 @@ class Directory:
                 mode = os.stat(name or ".", dir_fd=descriptor, follow_symlinks=False).st_mode
             except FileNotFoundError:
                 raise Missing(what=place) from None
+            except OSError as error:
+                raise StagingFailed(what=place, problem=f"cannot be looked at: {error.strerror}") from None
         if stat.S_ISLNK(mode):
             raise LeadsElsewhere(what=place)
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -78,7 +92,7 @@ class Directory:
         """Write a file, which is at its place when all of it is there; a file that was there is replaced."""
         above, name = _parted(place)
         part = token_hex(16)
-        with self.folder(OWN, make=True) as own, self.folder(above, make=True) as folder:
+        with self.folder(OWN, make=True) as own, self.folder(above, make=True) as folder, self._written(place):
             descriptor = os.open(part, _NEW, 0o666, dir_fd=own)
             try:
                 with open(descriptor, "w+b") as opened:
@@ -95,14 +109,14 @@ class Directory:
                 raise
 
     @contextmanager
-    def scratch(self) -> Iterator[BinaryIO]:
-        """Open a file that nobody else sees, beside all others, and that is gone when it is closed."""
-        with self.folder(OWN, make=True) as own:
+    def scratch(self, place: str) -> Iterator[BinaryIO]:
+        """Open a file for what belongs to a place, that nobody else sees, and that is gone when it is closed."""
+        with self.folder(OWN, make=True) as own, self._written(place):
             part = token_hex(16)
             descriptor = os.open(part, _NEW, 0o600, dir_fd=own)
             os.unlink(part, dir_fd=own)
-        with open(descriptor, "w+b") as opened:
-            yield opened
+            with open(descriptor, "w+b") as opened:
+                yield opened
 
     def remove(self, place: str) -> None:
         """Remove a file, if it is there."""
@@ -166,8 +180,8 @@ def _parted(place: str) -> tuple[str, str]:
     return above or ".", name
 
 
-def _opened(name: str, flags: int, folder: int, place: str) -> int:
-    """Open a name in a folder, without following a link."""
+def _opened(name: str, flags: int, folder: int | None, place: str) -> int:
+    """Open a name in a folder, or any path without one, without following a link."""
     try:
         return os.open(name or ".", flags, dir_fd=folder)
     except FileNotFoundError:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import NamedTuple
 
+from dagorama.workflows.problems import named
 from dagorama.workflows.staging.archives import pack
 from dagorama.workflows.staging.directory import Directory
 from dagorama.workflows.staging.faults import Missing, StagingFailed, TooMuch
 from dagorama.workflows.staging.file_data import FileData
 from dagorama.workflows.staging.limits import CHUNK_BYTES, staged_bytes_max
 from dagorama.workflows.staging.steps import Output
+
+#: So many missing outputs are named.
+_NAMED_MAX = 10
 
 
 class Saved(NamedTuple):
@@ -32,11 +37,11 @@ def check_outputs(outputs: Sequence[Output], directory: Directory) -> list[Outpu
             if not output.optional:
                 missing.append(output.local)
     if missing:
-        what = "the output" if len(missing) == 1 else "the outputs"
+        is_one = len(missing) == 1
         raise StagingFailed(
-            what=f"{what} {', '.join(missing)}",
-            problem="is not there" if len(missing) == 1 else "are not there",
-            way_out="have the command write it, or mark it optional",
+            what=f"the output{'' if is_one else 's'} {named(missing, _NAMED_MAX)}",
+            problem="is not there" if is_one else "are not there",
+            way_out=f"have the command write {'it' if is_one else 'them'}, or say optional: true",
         )
     return there
 
@@ -45,18 +50,20 @@ def saved(outputs: Sequence[Output], directory: Directory, check: Callable[[], N
     """Yield the files that outputs are saved as, with names that differ: the files of a folder each by itself, unless
     they are zipped.
     """
-    taken: dict[str, int] = {}
+    taken: set[str] = set()
     for output in outputs:
         if output.save:
             for each in _saved(output, directory, check):
-                number = taken[each.name] = taken.get(each.name, 0) + 1
-                yield each if number == 1 else each._replace(name=f"{number}-{each.name}")
+                names = (f"{number}-{each.name}" if number > 1 else each.name for number in count(1))
+                name = next(name for name in names if name not in taken)
+                taken.add(name)
+                yield each._replace(name=name)
 
 
 def _saved(output: Output, directory: Directory, check: Callable[[], None]) -> Iterator[Saved]:
     name = output.local.rpartition("/")[2] if output.local != "." else "run"
     if output.zip:
-        with directory.scratch() as to:
+        with directory.scratch(output.local) as to:
             pack(directory, output.local, to, check)
             to.flush()
             yield Saved(f"{name}.zip", FileData.of_file(to))
@@ -71,7 +78,7 @@ def _saved(output: Output, directory: Directory, check: Callable[[], None]) -> I
 def _copied(directory: Directory, place: str, check: Callable[[], None]) -> FileData:
     """Return the bytes of a copy of a file: a job that goes on in the background may shorten its own."""
     limit = staged_bytes_max()
-    with directory.reading(place) as opened, directory.scratch() as to:
+    with directory.reading(place) as opened, directory.scratch(place) as to:
         while chunk := opened.read(CHUNK_BYTES):
             check()
             if to.tell() + len(chunk) > limit:

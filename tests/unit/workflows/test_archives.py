@@ -51,7 +51,7 @@ def test_a_folder_comes_out_as_it_went_in(directory: Directory) -> None:
         with directory.writing(f"folder/{name}") as to:
             to.write(text.encode())
     (directory.path / "folder" / "b" / "c.sh").chmod(0o755)
-    with directory.scratch() as packed:
+    with directory.scratch("packed") as packed:
         pack(directory, "folder", packed, nothing)
         unpack(packed, "it", directory, "other", nothing)
     found = files_in(directory)

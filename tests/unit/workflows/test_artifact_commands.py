@@ -28,6 +28,26 @@ jobs:
 - {name: ../../up, cmd: sh, args: [-c, echo 3 > c.txt], outputs: [{local: c.txt, save: true}]}
 """
 
+#: Names that no label has room for, and that differ in the middle.
+HEAD, TAIL = "d" * 150, "e" * 150
+ALIKE = f"""
+jobs:
+- name: a
+  cmd: sh
+  args:
+  - -c
+  - mkdir -p b {HEAD}/1 {HEAD}/2; echo 1 > x; echo 2 > b/x; echo 3 > 2-x; echo 4 > {HEAD}/1/{TAIL};
+    echo 5 > {HEAD}/2/{TAIL}; echo 6 > b/c
+  outputs:
+  - {{local: x, save: true}}
+  - {{local: b/x, save: true}}
+  - {{local: 2-x, save: true}}
+  - {{local: {HEAD}, save: true}}
+  - {{local: b, save: true}}
+- {{name: a/b, cmd: "true", outputs: [{{local: b/c, save: true}}]}}
+neighbors: {{a: [a/b]}}
+"""
+
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
@@ -66,6 +86,33 @@ def test_nothing_is_written_elsewhere(run: Instance, tmp_path: Path) -> None:
     written = typed(str(run.id), "../../up", "--output", str(tmp_path / "deep" / "to"))
     assert (written.exit_code, "leads out of" if "leads out of" in written.output else "") == (4, "leads out of")
     assert list(tmp_path.glob("**/c.txt.*")) + list((tmp_path / "deep").rglob("c.txt")) == []
+
+
+@pytest.fixture
+def alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
+    """Run jobs to their end that save files with names that are alike."""
+    monkeypatch.setenv(ROOT_SETTING, str(tmp_path / "runs"))
+    with in_process_broker():
+        workflow = read(ALIKE, str(tmp_path / "jobs.yaml")).workflow
+        instance = attach(start_workflow(workflow, prepare_run(workflow, RunOptions())).instance_id)
+        instance.wait(timeout=WAIT_S)
+        yield instance
+
+
+def test_names_of_a_job_differ(alike: Instance, tmp_path: Path) -> None:
+    """Be they very long, or of several folders: all files are listed, and each is written by itself."""
+    names = ["a/x", "a/2-x", "a/2-2-x", f"a/{HEAD}/1/{TAIL}", f"a/{HEAD}/2/{TAIL}"]
+    assert typed(str(alike.id), "a").stdout.splitlines() == [*names, "a/b/c", "a/b/x", "a/b/c"]
+    written = typed(str(alike.id), *names, "--output", str(tmp_path / "to"))
+    assert written.exit_code == 0, written.output
+    assert [(tmp_path / "to" / name).read_text() for name in names] == ["1\n", "2\n", "3\n", "4\n", "5\n"]
+
+
+def test_no_file_takes_the_place_of_another(alike: Instance, tmp_path: Path) -> None:
+    """Where files of two jobs are one path nothing is written, and the jobs are named."""
+    refused = typed(str(alike.id), "--output", str(tmp_path / "to"))
+    told = f"the jobs 'a' and 'a/b' have both saved {tmp_path / 'to' / 'a' / 'b' / 'c'}"
+    assert (refused.exit_code, told in refused.output, (tmp_path / "to").exists()) == (4, True, False), refused.output
 
 
 def test_an_unknown_name_is_refused(run: Instance) -> None:

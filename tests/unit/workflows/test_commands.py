@@ -57,6 +57,23 @@ def test_an_executor_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (refused.exit_code, "jobs.json:1: job 'a' has no image" in refused.output) == (2, True)
 
 
+def test_uploads_that_do_not_fit_are_told_at_once(tmp_path: Path) -> None:
+    """The missing, those that are no files, and the ones that nobody wants; a name has one file only."""
+    inputs = "[{cache: one, local: l}, {cache: two, local: m}, {cache: three, local: n}]"
+    jobs = written("jobs.yaml", f"jobs: [{{name: a, cmd: sh, inputs: {inputs}}}]")
+    for verb in ("run", "apply"):
+        refused = command(verb, jobs, "--upload", "two=nowhere", "--upload", f"three={tmp_path}", "--upload", "x=y")
+        told = [
+            "jobs.yaml: the upload 'two' cannot be read: nowhere: there is no such file; mend --upload two=PATH",
+            f"jobs.yaml: the upload 'three' cannot be read: {tmp_path}: it is no file; mend --upload three=PATH",
+            "jobs.yaml: no job has the upload 'x'; it has 'one', 'three', 'two'",
+            "jobs.yaml:1: job 'a' needs the upload 'one'; add --upload one=PATH",
+        ]
+        assert (refused.exit_code, refused.stderr.splitlines()[-4:]) == (2, [f"Error: {told[0]}", *told[1:]])
+    refused = command("run", jobs, *(word for path in "pqr" for word in ("--upload", f"one={path}")))
+    assert (refused.exit_code, "there are several of --upload one=PATH\n" in refused.stderr) == (2, True)
+
+
 def test_warnings_are_problems_when_strict() -> None:
     """A slip is told of, and refused strictly."""
     slip = written("y.cfg", "[a]\ncommand = touch a\ntitle One\n")
@@ -72,7 +89,6 @@ def test_warnings_are_problems_when_strict() -> None:
     [
         (["run", DEMO, "7"], "no arguments"),
         (["run", DEMO, "--upload", "a"], "NAME=PATH"),
-        (["run", DEMO, "--upload", "a=nowhere"], "no file 'nowhere'"),
         (["run", DEMO, "--upload", f"a={DEMO}"], "no uploads"),
         (["run", "nowhere.cfg"], "no such file"),
         (["run", "nowhere.py", "--strict"], "no file 'nowhere.py'"),

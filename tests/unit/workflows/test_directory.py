@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -149,7 +150,7 @@ def test_own_folder_cannot_become_a_link(directory: Directory) -> None:
     (directory.path / OWN).symlink_to(directory.path.parent / "elsewhere")
     with pytest.raises(LeadsElsewhere):
         write(directory, "a")
-    with pytest.raises(LeadsElsewhere), directory.scratch():
+    with pytest.raises(LeadsElsewhere), directory.scratch("a"):
         pass
     assert os.listdir(directory.path.parent / "elsewhere") == ["secret"]
 
@@ -172,6 +173,38 @@ def test_what_is_no_file_is_not_read(directory: Directory) -> None:
         write(directory, "folder/file/below")
     with pytest.raises(StagingFailed, match="is a folder already"):
         write(directory, "folder")
+
+
+def test_a_full_disk_is_told(directory: Directory) -> None:
+    """What cannot be written is named, with the directory that has no room, and nothing of it is left."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, before[1]))
+    try:
+        for use in (directory.writing("in/a.txt"), directory.scratch("in/a.txt")):
+            with pytest.raises(StagingFailed) as caught, use as to:
+                to.write(b"x" * 100_000)
+            assert str(caught.value) == (
+                f"in/a.txt cannot be written in {directory.path}: File too large; "
+                "make room there, or set DAGORAMA_RUNS for the workers"
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (os.listdir(directory.path / "in"), os.listdir(directory.path / OWN)) == ([], [])
+
+
+def test_time_that_is_over_is_no_fault_of_the_disk(directory: Directory) -> None:
+    """A timeout is an error of the system to Python, and comes out as it is."""
+    with pytest.raises(TimeoutError, match="over"), directory.writing("a"):
+        raise TimeoutError("over")
+
+
+def test_a_directory_that_is_gone_is_missing(directory: Directory) -> None:
+    """A job may remove the directory of its run, and a place in it may be longer than any name."""
+    with pytest.raises(StagingFailed, match="cannot be looked at: File name too long"):
+        directory.kind("x" * 300)
+    directory.path.rmdir()
+    with pytest.raises(Missing, match="the run's directory"):
+        write(directory, "a")
 
 
 def test_moving_makes_folders_and_replaces(directory: Directory) -> None:

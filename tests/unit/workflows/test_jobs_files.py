@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from dagorama.workflows.formats import load_workflow
-from dagorama.workflows.jobs.reading import read
+from dagorama.workflows.jobs.reading import JOB_KEYS, KEYS, read
+from dagorama.workflows.jobs.staged import INPUT_KEYS
 from dagorama.workflows.jobs.work import StagedCommand
 from dagorama.workflows.jobs.yaml_reading import NoYaml
 from dagorama.workflows.model import Command, Task
@@ -141,6 +142,47 @@ jobs:
     _, second, third = read(text, "jobs.yaml").workflow.tasks
     assert (work_of(second).command.argv, second.timeout_s, dict(second.env)) == (("sh",), 5, {"A": "1", "B": "3"})
     assert (work_of(third).command.argv, third.timeout_s, dict(third.env)) == (("ls",), 7, {"A": "1", "B": "2"})
+
+
+def test_what_jobs_have_in_common_may_stand_before_them() -> None:
+    """Keys that begin with x- are the author's own, as in compose files."""
+    (task,) = read("x-common: &common {timeout: 5}\njobs: [{<<: *common, name: a, cmd: sh}]", "f").workflow.tasks
+    assert task.timeout_s == 5
+
+
+@pytest.mark.parametrize("text", ["---\n---\n{}", "---\n{}---\n", "{}...\n# The end.\n", "{}---\n...\n---\n"])
+def test_empty_documents_are_passed_over(text: str) -> None:
+    """Marks of documents may stand before and after the one that there is, as programs leave them there."""
+    tasks = read(text.format("jobs: [{name: a, cmd: sh}]\n"), "f").workflow.tasks
+    assert [task.id for task in tasks] == ["a"]
+
+
+@pytest.mark.parametrize("nothing", ["", None])
+def test_empty_fields_are_as_good_as_left_out(nothing: str | None) -> None:
+    """Programs that write such files write all fields, also those that nobody has set."""
+    blank_input = dict.fromkeys(INPUT_KEYS, nothing)
+    job = {
+        **dict.fromkeys(JOB_KEYS, nothing),
+        "name": "a",
+        "cmd": "sh",
+        "inputs": [
+            {**blank_input, "content": "text", "local": "b"},
+            {**blank_input, "origin": "http://example.com/c", "local": "c"},
+            {**blank_input, "local": "d"},
+        ],
+        "outputs": [{"local": "e", "save": "true", "zip": nothing, "optional": nothing}],
+    }
+    loaded = read(json.dumps({**dict.fromkeys(KEYS, nothing), "jobs": [job], "neighbors": {"a": None}}), "f.json")
+    (task,) = loaded.workflow.tasks
+    assert Task(id="a", work=work_of(task)) == task
+    assert (work_of(task).command, work_of(task).staging.folder) == (Command(argv=("sh",)), ".")
+    assert work_of(task).staging.inputs == (
+        Content(text="text", local="b"),
+        Download(origin="http://example.com/c", local="c"),
+        Present(local="d"),
+    )
+    assert work_of(task).staging.outputs == (Output(local="e", save=True),)
+    assert (loaded.workflow.name, loaded.notices) == ("f", ())
 
 
 def test_json_needs_no_yaml(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from dagorama.workflows.executors.port import Handle, JobStatus
 from dagorama.workflows.executors.process.executor import ProcessExecutor
 from dagorama.workflows.formats import RunOptions, load_workflow, prepare_run
 from dagorama.workflows.jobs.parameters import JobsParameters
+from dagorama.workflows.model import Parting
 from dagorama.workflows.problems import TaskLeft, WorkflowError
 from dagorama.workflows.running import start_workflow
 from dagorama.workflows.staging.places import OWN
@@ -181,7 +182,22 @@ neighbors: {apple: [pear]}
     assert states == {"apple": "failed", "pear": "dependency_failed", "plum": "completed"}
     (failed,) = run.nodes(state="failed")
     assert failed.error is not None
-    assert "the outputs a, c are not there" in failed.error.message
+    told = "the outputs a, c are not there; have the command write them, or say optional: true"
+    assert told == failed.error.message
+
+
+def test_a_secret_that_nobody_has_is_named(tmp_path: Path) -> None:
+    """Its job fails before anything is asked for, and the way out is where the workers look for it."""
+    run = begun(
+        tmp_path,
+        "jobs: [{name: a, cmd: x, inputs: [{origin: 'http://127.0.0.1:1/', local: in, auth: '{{NO_SUCH}}'}]}]",
+    )
+    (node,) = run.nodes(state="failed")
+    assert node.error is not None
+    assert node.error.message == (
+        "the input in: the secret NO_SUCH is not known; "
+        "give the workers the file NO_SUCH in DAGORAMA_SECRETS, or the variable NO_SUCH"
+    )
 
 
 def test_absolute_commands_are_looked_for_beside_the_file(tmp_path: Path) -> None:
@@ -222,6 +238,39 @@ def test_commands_are_looked_for_in_a_folder_that_is_named(tmp_path: Path) -> No
     parameters = prepare_run(workflow, RunOptions(commands=tmp_path / "tools"))
     assert isinstance(parameters, JobsParameters)
     assert (("/timer.py", str(tmp_path / "tools" / "timer.py")),) == parameters.commands
+
+
+def test_absolute_commands_that_are_nowhere_are_told(tmp_path: Path) -> None:
+    """Who has the file of another alone is told before anything runs, be it a name that no file system takes."""
+    long = f"/{'x' * 5_000}"
+    names = ["/bin/sh", "sh", "/opt/tool.sh", "/timer.py", *(f"/{number}" for number in range(5)), long]
+    jobs = ", ".join(f"{{name: j{number}, cmd: {name}}}" for number, name in enumerate(names))
+    (tmp_path / "jobs.yaml").write_text(f"jobs: [{jobs}]")
+    (tmp_path / "tool.sh").touch()
+    parameters = prepare_run(load_workflow(tmp_path / "jobs.yaml").workflow, RunOptions())
+    assert isinstance(parameters, JobsParameters)
+    assert (
+        f"/opt/tool.sh is {tmp_path / 'tool.sh'} here, for the executor process",
+        f"there is no /timer.py, /0, /1, /2, /3 and 2 more, neither in {tmp_path} nor on this machine: "
+        "add --commands DIR",
+    ) == parameters.notices
+
+
+def test_a_job_is_told_nothing_of_others(tmp_path: Path) -> None:
+    """Each gets its own uploads and program: with all of them in all, a large run would be its square in size."""
+    jobs = [f"{{name: j{n}, cmd: /{n % 3}.sh, inputs: [{{cache: c{n % 2}, local: l}}]}}" for n in range(6)]
+    (tmp_path / "jobs.yaml").write_text(f"jobs: [{', '.join(jobs)}, {{name: last, cmd: sh}}]")
+    for name in ("0.sh", "1.sh", "c0", "c1"):
+        (tmp_path / name).write_text(name)
+    workflow = load_workflow(tmp_path / "jobs.yaml").workflow
+    whole = prepare_run(workflow, RunOptions(uploads={name: tmp_path / name for name in ("c0", "c1")}))
+    assert isinstance(whole, JobsParameters)
+    parts = [task.work.part_of(whole) for task in workflow.tasks if isinstance(task.work, Parting)]
+    told = [part for part in parts if isinstance(part, JobsParameters)]
+    programs = [((f"/{n % 3}.sh", str(tmp_path / f"{n % 3}.sh")),) if n % 3 < 2 else () for n in range(6)]
+    assert [*programs, ()] == [each.commands for each in told]
+    assert [tuple(name for name, _ in each.uploads) for each in told] == [("c0",), ("c1",)] * 3 + [()]
+    assert not any(each.notices for each in told)
 
 
 def test_a_missing_upload_is_refused_at_submission(tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ neighbors:
         "f.yaml:1: the file has the unknown key 'paralelism'; did you mean 'parallelism'?",
         "f.yaml:3: job 'apple' has the unknown key 'comand'; did you mean 'cmd'?",
         "f.yaml:3: job 'apple' has no cmd; write the program that it runs",
-        "f.yaml:4: job 'apple': timeout must be a number of seconds above 0, and is 'soon'; "
-        "write a number such as 7200",
+        "f.yaml:4: job 'apple': timeout must be a number of seconds, above 0 and up to 315,360,000, and is 'soon'; "
+        "write a number such as 7200, or leave it out for any time",
         "f.yaml:4: the job 'apple' stands in line 3 already; give each job a name of its own",
         "f.yaml:5: job 3 has no name; give each job a name of its own",
         "f.yaml:7: job 3: input 1: origin cannot be 'file:///etc/passwd': its scheme is 'file'; "
@@ -85,7 +85,13 @@ neighbors:
         ("jobs: [{name: a, cmd: sh\n", 2, "did not find expected"),
         ('{"jobs": [\n{"name": "a" "cmd": "sh"}]}', 2, "a comma or } is missing"),
         ('{"jobs": [],\n"jobs": []}', 2, "the key 'jobs' stands in line 1 already"),
-        ("jobs: [{name: a, cmd: sh, args: [~]}]", 1, "args must be a text, and is nothing"),
+        ("jobs: [{name: a, cmd: sh, args: [~]}]", 1, "args 1 must be a text, and is nothing"),
+        ("jobs: [{name: a, cmd: sh, args: [x, {y: z}]}]", 1, "args 2 must be a text, and is an object"),
+        ('{"jobs": [{"name": "a", "cmd": "sh", "args": ["\\ud800"]}]}', 1, "args 1 has half a character"),
+        ('{"jobs": [{"name": "a", "cmd": "\\ud800' + "x" * 40_000 + '"}]}', 1, "cmd has half a character"),
+        ("jobs: [{name: a, cmd: sh, timeout: 99999999999}]", 1, "up to 315,360,000, and is '99999999999'"),
+        ("---\n# nothing\n", 1, "it is empty"),
+        ("jobs: [{name: &a a, cmd: sh}]\n---\n*a\n", 3, "has no anchor"),
         ("jobs: [{name: a, cmd: sh, env: {A=B: c}}]", 1, "no variable can have"),
         ('jobs: [{name: a, cmd: "s\\0h"}]', 1, "cmd has a NUL character"),
         ('jobs: [{name: "a\\e[2J", cmd: sh}]', 1, "characters that cannot be shown"),
@@ -101,6 +107,55 @@ def test_a_bad_file_is_refused(text: str, line: int, told: str) -> None:
     error = refused(text)
     assert [line] == [problem.place.line for problem in error.problems if told in problem.message]
     assert all(problem.way_out for problem in error.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            '{"jobs": [\n{"name": "a", // mine\n"cmd": "sh"}]}',
+            "f:2: a key in quotes is missing in the object of line 2, before '// mine'; "
+            "JSON has no comments, and YAML has # for them",
+        ),
+        (
+            '/* mine */\n{"jobs": []}',
+            "f:1: a value is missing, before '/* mine */'; JSON has no comments, and YAML has # for them",
+        ),
+        (
+            '{"jobs": [{"name": "a", "cmd": "sh"}]\n"name": "x"}',
+            'f:2: a comma or } is missing in the object of line 1, before \'"name": "x"}\'; mend the JSON there',
+        ),
+        (
+            '{"jobs": [{"name": "a", "args": [1 2], "cmd": "sh"}}',
+            'f:1: a comma or ] is missing in the list of line 1, before \'2], "cmd": "sh"}}\'; mend the JSON there',
+        ),
+        (
+            "jobs:\n\t- name: a\n",
+            "f:2: while scanning for the next token: found character that cannot start any token, "
+            "before '\\t- name: a'; indent with blanks, not with tabs",
+        ),
+        (
+            "jobs:\n- name: @a\n",
+            "f:2: while scanning for the next token: found character that cannot start any token, "
+            "before '@a'; mend the YAML there",
+        ),
+        (
+            "jobs:\n- name: 'a\n  cmd: sh\n",
+            "f:4: while scanning a quoted scalar that began in line 2: found unexpected end of stream; "
+            "mend the YAML there",
+        ),
+        (
+            "jobs:\n- inputs: [{auth: {{TOKEN}}}]\n",
+            "f:2: a key is an object, and no text; "
+            "write a name before the colon, and quotes around a text that begins with { or [",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_shown(text: str, told: str) -> None:
+    """A line may be very long, as that of a file by a program is: so the place in it is shown, too."""
+    with pytest.raises(WorkflowError) as caught:
+        read(text, "f")
+    assert told == str(caught.value)
 
 
 @pytest.mark.parametrize(
