@@ -20,7 +20,7 @@ class Unmeasured(HTTPException):
 
 
 class _Lines(BufferedReader):
-    """What a server sends; a line that the connection ends in is none."""
+    """The lines and bytes that a server sends; a line that the connection ends in is none."""
 
     #: A line has come of the head, and the head has not ended: another one has to come.
     is_in_head = False

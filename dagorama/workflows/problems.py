@@ -104,7 +104,7 @@ class TaskNotStarted(TaskFailed):
 
 
 class TaskLeft(DagoramaError):
-    """A command of a task may go on, and this attempt cannot follow it: the next one does. What it works with stays."""
+    """A command of a task may go on, and this attempt cannot follow it: the next one does. Its files stay."""
 
     def __init__(self, *, task_id: str, problem: str) -> None:
         """`problem` says why, such as "cannot be followed: ..."."""

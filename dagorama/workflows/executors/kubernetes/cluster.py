@@ -23,7 +23,6 @@ from lightkube.core.generic_client import BasicRequest, GenericSyncClient
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod, PodLog
-from yaml import MarkedYAMLError
 
 from dagorama.errors import DagoramaError
 from dagorama.workflows.executors.kubernetes.manifest import CONTAINER
@@ -176,9 +175,9 @@ def _configuration() -> str:
 
 def _problem_of(error: Exception) -> str:
     """Return in one line what is wrong with a configuration, without what stands there: it may be a secret."""
-    if isinstance(error, MarkedYAMLError):
-        line = f"line {error.problem_mark.line + 1}" if error.problem_mark is not None else "it"
-        return f"{line} is no YAML: {error.problem or error.context}"
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:  # of YAML, whose errors quote the line
+        return f"line {mark.line + 1} is no YAML: {getattr(error, 'problem', '')}"
     told = f"it has no {error}" if isinstance(error, KeyError) else f"{type(error).__name__}: {error}"
     return " ".join(told.split())[:500]
 
