@@ -216,8 +216,9 @@ def _named(one: InstanceStatus) -> list[tuple[str, str]]:
     """Return the definition of an instance as fields, or the workflow that it is a run of."""
     if not one.workflow:
         return [("definition", one.definition)]
-    file = printable(one.workflow_file)
-    return [("workflow", printable(one.workflow)), ("version", one.workflow_version), ("file", file)]
+    file, description = printable(one.workflow_file), printable(one.workflow_description)
+    about = [("description", description)] if description else []
+    return [("workflow", printable(one.workflow)), *about, ("version", one.workflow_version), ("file", file)]
 
 
 def print_nodes(nodes: Sequence[NodeStatus]) -> None:

@@ -32,6 +32,7 @@ class Pause:
 #: The definition that makes runs of workflows of files, and the tags that say of which.
 WORKFLOW_RUN = "dagorama.workflows.running:RunWorkflow"
 NAME_TAG, VERSION_TAG, FILE_TAG = "workflow", "workflow_version", "workflow_file"
+DESCRIPTION_TAG = "workflow_description"
 #: So many digits of a version are shown.
 VERSION_CHARS = 8
 
@@ -82,14 +83,19 @@ class InstanceStatus:
 
     @property
     def own_tags(self) -> dict[str, str]:
-        """Return the tags that its starter has given it, without the three that name its workflow."""
-        told = (NAME_TAG, VERSION_TAG, FILE_TAG) if self.workflow else ()
+        """Return the tags that its starter has given it, without the ones about its workflow."""
+        told = (NAME_TAG, VERSION_TAG, FILE_TAG, DESCRIPTION_TAG) if self.workflow else ()
         return {name: value for name, value in self.tags.items() if name not in told}
 
     @property
     def workflow_version(self) -> str:
         """Return the first digits of the version of its workflow; empty for all else."""
         return self.tags.get(VERSION_TAG, "")[:VERSION_CHARS] if self.workflow else ""
+
+    @property
+    def workflow_description(self) -> str:
+        """Return what its workflow says that it is, cut where that is long; empty for nothing."""
+        return self.tags.get(DESCRIPTION_TAG, "") if self.workflow else ""
 
     @property
     def workflow_file(self) -> str:

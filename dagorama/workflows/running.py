@@ -18,6 +18,7 @@ from dagorama.workflows.problems import TaskNotStarted
 WORKFLOWS_QUEUE, TASKS_QUEUE = "workflows", "tasks"
 #: The tags of a run.
 NAME_TAG, VERSION_TAG, FILE_TAG = "workflow", "workflow_version", "workflow_file"
+DESCRIPTION_TAG = "workflow_description"
 #: The longest value of a tag that is kept.
 _TAG_CHARS_MAX = 500
 
@@ -51,9 +52,16 @@ def start_workflow(
     """Start a run of a workflow, which must have been checked, and return it; its result has each task's value by id.
 
     `parameters` are told to its tasks, and to each that is `Parting` its part; its commands begin in `directory`.
-    The start is durable when this returns. Tags name the workflow, its version and its file; `tags` are added to them.
+    The start is durable when this returns. Tags name the workflow, its version, its file and its description;
+    `tags` are added to them.
     """
-    own = {NAME_TAG: workflow.name, VERSION_TAG: workflow.version, FILE_TAG: workflow.source}
+    description = " ".join(workflow.description.split())
+    own = {
+        NAME_TAG: workflow.name,
+        VERSION_TAG: workflow.version,
+        FILE_TAG: workflow.source,
+        DESCRIPTION_TAG: description if len(description) <= _TAG_CHARS_MAX else f"{description[: _TAG_CHARS_MAX - 1]}…",
+    }
     told = {name: value[:_TAG_CHARS_MAX] for name, value in own.items() if value}
     with instance_options(
         running_max=workflow.parallelism or None, tags={**told, **(tags or {})}, keep=_kept(workflow.keep)

@@ -55,6 +55,16 @@ def test_each_time_is_a_run_of_its_own(file: Path) -> None:
     assert len({first, second, third}) == 3
 
 
+def test_a_run_tells_what_its_file_says_that_it_is(file: Path) -> None:
+    """As one line, beside the name."""
+    jobs = '{"name": "pie", "description": "All\\n pies", "jobs": [{"name": "a", "cmd": "true"}]}'
+    (file.parent / "pie.json").write_text(jobs)
+    applied("pie.json")
+    shown = [line.split() for line in typed("show", "pie.json").stdout.splitlines()]
+    assert ["workflow", "pie"] in shown
+    assert ["description", "All", "pies"] in shown
+
+
 def test_a_key_starts_a_file_once(file: Path) -> None:
     """The second time nothing is started, and a file that has changed is refused."""
     first, told = applied("nightly.cfg", "--key", "of march")

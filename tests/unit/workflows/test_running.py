@@ -86,13 +86,16 @@ def test_each_task_is_a_node_with_its_id_for_a_label() -> None:
 
 
 def test_a_run_says_which_version_it_is_of() -> None:
-    """The name, the version and the file are tags, by which runs are found; others are added."""
-    workflow = diamond(source="some/diamond.cfg")
+    """The name, the version and the file are tags, by which runs are found, and so is the description, as one line;
+    others are added.
+    """
+    workflow = diamond(source="some/diamond.cfg", description=f" Four\n tasks {'x' * 1_000}\n")
     started = start_workflow(workflow, tags={"by": "me"})
     assert plain(started).status.tags == {
         "workflow": "diamond",
         "workflow_version": workflow.version,
         "workflow_file": "some/diamond.cfg",
+        "workflow_description": f"Four tasks {'x' * 488}…",
         "by": "me",
     }
 
