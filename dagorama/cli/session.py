@@ -55,14 +55,32 @@ class Outcome:
     failed: list[NodeStatus]
 
 
-@dataclass(frozen=True)
-class WorkersEnded:
-    """All workers are gone, so nothing more will happen."""
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """The processes that a target is run with."""
 
+    broker: subprocess.Popen[bytes]
+    workers: subprocess.Popen[str]
+
+    def no_answer(self, error: DagoramaError) -> CannotStart:
+        """Return why the broker does not answer: nobody can start one again that has ended."""
+        status = self.broker.poll()
+        return CannotStart(str(error) if status is None else str(Ended("broker", status)))
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The broker, or all workers, are gone, so nothing more will happen."""
+
+    what: str
     status: int
 
+    def __str__(self) -> str:
+        """Say so."""
+        return f"the {self.what} ended with status {self.status}"
 
-Happening: TypeAlias = InstanceStatus | WorkersEnded | DagoramaError
+
+Happening: TypeAlias = InstanceStatus | Ended | DagoramaError
 
 
 def execute(target: Target, arguments: Arguments, settings: Settings, progress: LiveProgress) -> Outcome:
@@ -74,23 +92,23 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
     if should_run_inline():
         with redirect_stdout(sys.stderr):
             return Outcome(value=start(target, arguments).result(), failed=[])
-    with house(target.folder, settings, progress) as workers:
+    with house(target.folder, settings, progress) as running:
         try:
             started = start(target, arguments)
             instance = attach(UUID(bytes=id_of(started)))
-            follow(instance, workers, _drawn(instance, progress), settings.tolerations)
+            follow(instance, running, _drawn(instance, progress), settings.tolerations)
             value = started.result()
             failed = [node.status for node in instance.nodes(state="failed", inputs=False)]
         except (BrokerUnavailable, BrokerRefused) as error:
-            raise CannotStart(str(error)) from None
+            raise running.no_answer(error) from None
         except DagoramaError as error:
             raise Failed(str(error)) from None
     return Outcome(value=value, failed=failed)
 
 
 @contextmanager
-def house(folder: Path | None, settings: Settings, progress: LiveProgress) -> Iterator[subprocess.Popen[str]]:
-    """Run a broker and workers for the block, which find modules in `folder` first, if there is one; yield the workers.
+def house(folder: Path | None, settings: Settings, progress: LiveProgress) -> Iterator[House]:
+    """Run a broker and workers for the block, which find modules in `folder` first, if there is one.
 
     Raises `CannotStart` and `CalledWrongly`.
     """
@@ -98,7 +116,7 @@ def house(folder: Path | None, settings: Settings, progress: LiveProgress) -> It
 
     with ExitStack() as stack:
         try:
-            stack.enter_context(launch_broker(port=0, storage=settings.storage))
+            broker = stack.enter_context(launch_broker(port=0, storage=settings.storage))
         except BrokerNotStarted as error:
             kind = CalledWrongly if error.status == CalledWrongly.exit_code else CannotStart
             raise kind(f"the broker could not be started: {error}") from None
@@ -119,7 +137,7 @@ def house(folder: Path | None, settings: Settings, progress: LiveProgress) -> It
         if left:
             what = "an instance" if left == 1 else f"{left} instances"
             progress.show(f"{settings.storage} has {what} that had not ended: what is older is run first")
-        yield workers
+        yield House(broker=broker.process, workers=workers)
 
 
 def _drawn(instance: Instance, progress: LiveProgress) -> Callable[[InstanceStatus], None]:
@@ -152,7 +170,7 @@ async def _awaited(started: Awaitable[T]) -> T:
 
 def follow(
     instance: Instance,
-    workers: subprocess.Popen[str],
+    running: House,
     show: Callable[[InstanceStatus], None],
     tolerations: Sequence[str],
 ) -> None:
@@ -162,7 +180,8 @@ def follow(
     """
     happenings: SimpleQueue[Happening] = SimpleQueue()
     Thread(target=_watch_instance, args=(instance, happenings.put), daemon=True).start()
-    Thread(target=_watch_workers, args=(workers, happenings.put), daemon=True).start()
+    for what, process in (("broker", running.broker), ("workers", running.workers)):
+        Thread(target=_watch_process, args=(what, process, happenings.put), daemon=True).start()
     idle = False
     while True:
         try:
@@ -173,8 +192,8 @@ def follow(
             continue
         if isinstance(happening, DagoramaError):
             raise happening
-        if isinstance(happening, WorkersEnded):
-            raise CannotStart(f"the workers ended with status {happening.status}")
+        if isinstance(happening, Ended):
+            raise CannotStart(str(happening))
         show(happening)
         if happening.state != "running":
             return
@@ -189,8 +208,10 @@ def _watch_instance(instance: Instance, tell: Callable[[Happening], None]) -> No
         tell(error)
 
 
-def _watch_workers(workers: subprocess.Popen[str], tell: Callable[[Happening], None]) -> None:
-    tell(WorkersEnded(workers.wait()))
+def _watch_process(
+    what: str, process: subprocess.Popen[bytes] | subprocess.Popen[str], tell: Callable[[Happening], None]
+) -> None:
+    tell(Ended(what, process.wait()))
 
 
 def refuse_what_cannot_run(instance: Instance, tolerations: Sequence[str]) -> None:

@@ -14,9 +14,9 @@ from uuid import UUID
 import click
 
 from dagorama import Node, attach, instance_options, instances
-from dagorama.cli.failure import CannotStart, WrongFile
+from dagorama.cli.failure import WrongFile
 from dagorama.cli.progress import LiveProgress
-from dagorama.cli.session import Settings, follow, house
+from dagorama.cli.session import House, Settings, follow, house
 from dagorama.cli.target import workflow_of
 from dagorama.client.status import InstanceStatus
 from dagorama.definition import DAGInstance
@@ -208,18 +208,18 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
     names = [task.id for task in ready.workflow.tasks]
     # Only of a Python file do workers need what is beside it: a queue.py there would else be in the place of Python's.
     modules = None if format_of(Path(ready.workflow.source)) else ready.directory
-    with house(modules, settings, LiveProgress(ready.workflow.name, names)) as workers:
+    with house(modules, settings, LiveProgress(ready.workflow.name, names)) as running:
         try:
             run = begin(ready)
             instance = attach(UUID(str(run.instance_id)))
-            with _cancelled_if_stopped(run):
-                follow(instance, workers, _printed(view, run), settings.tolerations)
+            with _cancelled_if_stopped(run, running):
+                follow(instance, running, _printed(view, run), settings.tolerations)
             _print(view, run)
             _wait_for_hooks(run)
             view.take_others(others_failed(run))
             ended = [] if view.has_succeeded else told_end(run)
         except (BrokerUnavailable, BrokerRefused) as error:
-            raise CannotStart(str(error)) from None
+            raise running.no_answer(error) from None
     for line in filter(None, [*ended, view.not_scheduled, view.last_line()]):
         click.echo(printable(line))
     return 0 if view.has_succeeded else 1
@@ -238,20 +238,22 @@ def _wait_for_hooks(run: DAGInstance[dict[str, object]]) -> None:
 
 
 @contextmanager
-def _cancelled_if_stopped(run: DAGInstance[dict[str, object]]) -> Iterator[None]:
+def _cancelled_if_stopped(run: DAGInstance[dict[str, object]], started: House) -> Iterator[None]:
     """Have the jobs of a run end where the block does not come to its end, as after Ctrl-C, and wait until they have.
 
     They would end without that, but later, and after this command; a service that has not answered yet would not.
+    Without a broker nobody knows which they are.
     """
     try:
         yield
     except BaseException:
-        with suppress(DagoramaError):
-            running = list(run.nodes(function="run_task", state=_RUNNING, inputs=False))
-            run.cancel()
-            give_up_at = monotonic() + float(ORPHAN_S)
-            while any(map(_goes_on, running)) and monotonic() < give_up_at:
-                sleep(_LOOK_S)
+        if started.broker.poll() is None:
+            with suppress(DagoramaError):
+                running = list(run.nodes(function="run_task", state=_RUNNING, inputs=False))
+                run.cancel()
+                give_up_at = monotonic() + float(ORPHAN_S)
+                while any(map(_goes_on, running)) and monotonic() < give_up_at:
+                    sleep(_LOOK_S)
         raise
 
 

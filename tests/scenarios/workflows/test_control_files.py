@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 import pytest
 
 from dagorama import launch_workers
+from dagorama.workflows.executors.process.keeper import descendants
 from dagorama.workflows.formats import load_workflow
 from dagorama.workflows.ini import DagBuilder, PipelineRunner
 from dagorama.workflows.running import start_workflow
@@ -141,6 +142,20 @@ def test_a_service_that_has_not_answered_ends_with_a_run_that_is_stopped() -> No
         running.terminate()
     assert services() == []
     assert not is_alive(int(Path("pid").read_text()))
+
+
+def test_a_run_whose_broker_is_killed_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can start that one again, and nobody is told to."""
+    monkeypatch.setenv("DAGORAMA_RECONNECT_S", "1")  # a question that was on its way may wait for it
+    file = written("x.cfg", "[a]\ndirect = true\ncommand = touch begun; exec sleep 600\n")
+    with subprocess.Popen([*DAGORAMA, "run", file, "--workers", "1"], stderr=subprocess.PIPE, text=True) as running:
+        until(Path("begun").exists)
+        processes = {pid: Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in descendants(running.pid)}
+        (broker,) = [pid for pid, words in processes.items() if b"dagorama_broker" in words]
+        os.kill(broker, signal.SIGKILL)
+        assert running.stderr is not None
+        err = running.stderr.read().splitlines()
+    assert (running.returncode, err[-1]) == (3, "Error: the broker ended with status -9")
 
 
 def test_a_job_is_followed_on_when_its_worker_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
