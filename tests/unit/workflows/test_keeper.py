@@ -20,6 +20,8 @@ from dagorama.workflows.executors.process.launching import launch
 from dagorama.workflows.executors.process.output import TOLD_BYTES_MAX, ProcessLogs
 from dagorama.workflows.executors.process.places import jobs_folder, lock_now
 from dagorama.workflows.model import Command
+from dagorama.workflows.problems import TaskFailed
+from tests.small_disk import DISK_BYTES, small_disk
 from tests.timing import until
 
 pytestmark = pytest.mark.timeout(300)
@@ -218,6 +220,22 @@ def test_the_output_of_a_job_leaves_the_disk_when_it_was_told(tmp_path: Path) ->
 
     assert follow(ProcessExecutor(), job, should_stop=lambda: False, tell=tell, warn=print).state is JobState.SUCCEEDED
     assert (told[0][-9:], sum(sizes)) == ("line\nend\n", 20_000_004)
+
+
+def test_a_job_that_fills_the_disk_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its keeper has room for how it ended, and says that nothing else has; with no room at all none begins."""
+    with small_disk(tmp_path / "disk", monkeypatch) as disk:
+        if os.statvfs(disk.folder).f_blocks * os.statvfs(disk.folder).f_frsize != DISK_BYTES:
+            pytest.skip("no disk may be mounted here")
+        monkeypatch.setenv("DAGORAMA_JOBS", str(disk.folder / "jobs"))
+        fill = f"head -c {2 * DISK_BYTES} /dev/zero > {disk.folder}/all 2> /dev/null; exit 3"
+        job = Job(key="job-1", workflow="w", task_id="a", run_id="r", command=Command(argv=("sh", "-c", fill)), env={})
+        status = follow(ProcessExecutor(), job, should_stop=lambda: False, tell=print, warn=print)
+        told = f"no room left in {disk.folder}/jobs: make some, or set DAGORAMA_JOBS"
+        assert status == JobStatus(state=JobState.FAILED, problem=f"ended with exit status 3; there is {told}")
+        subprocess.run(["sh", "-c", f"cat /dev/zero >> {disk.folder}/all"], stderr=subprocess.DEVNULL, check=False)
+        with pytest.raises(TaskFailed, match=f"cannot be started in {disk.folder}/jobs: .* No space left on device"):
+            follow(ProcessExecutor(), job, should_stop=lambda: False, tell=print, warn=print)
 
 
 def test_another_follower_goes_on_behind_what_was_freed(keeper: Keeper) -> None:

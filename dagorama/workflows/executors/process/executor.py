@@ -95,7 +95,8 @@ class ProcessExecutor:
         try:
             return launch(folder, {**told, **times}, self.keeper)
         except OSError as error:
-            raise TaskFailed(task_id=job.task_id, problem=f"cannot be started: {error}") from None
+            problem = f"cannot be started in {folder.parent}: {error}"
+            raise TaskFailed(task_id=job.task_id, problem=problem) from None
 
     def status(self, handle: Handle) -> JobStatus:
         """Return how a job stands."""

@@ -254,8 +254,9 @@ class Keeper:
 
     def tell(self, name: str, told: dict[str, object]) -> None:
         """Write a file for the worker that follows, so that it is there as a whole or not at all."""
-        partial = self.path("end.partial")
-        with open(partial, "w", encoding="utf-8") as file:
+        partial = self.path(f"{name}.partial")
+        # Over the room that may be kept for it, as the disk may be full by now; blanks after it are nothing in JSON.
+        with open(os.open(partial, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as file:
             json.dump(told, file)
         os.replace(partial, self.path(name))
 

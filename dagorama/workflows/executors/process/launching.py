@@ -15,12 +15,14 @@ from time import sleep
 
 from dagorama.workflows.executors.port import Job, JobState, JobStatus
 from dagorama.workflows.executors.process import keeper
-from dagorama.workflows.executors.process.places import is_locked, lock_now
+from dagorama.workflows.executors.process.places import FOLDER_ENVIRONMENT_FLAG, is_locked, lock_now
 from dagorama.workflows.problems import TaskFailed
 
 #: How long the processes of a job may take to end after SIGTERM; `DAGORAMA_JOB_GRACE_S` sets another time. It is less
 #: than a worker gives a node that was cancelled, so that it sees the end.
 GRACE_S = 3.0
+#: So much room is kept on the disk for how a job ended: the job may fill it.
+END_BYTES = 4096
 #: Why a keeper ends a job, where that is not its own end.
 _STATES = {"cancelled": JobState.CANCELLED, "orphaned": JobState.CANCELLED, "overran": JobState.OVERRAN}
 
@@ -30,6 +32,7 @@ def launch(folder: Path, job: Mapping[str, object], program: str = keeper.__file
 
     The caller must wait for it.
     """
+    (folder / "end.json.partial").write_bytes(b" " * END_BYTES)
     # The variables of the environment may be secret; the folder is the user's alone.
     (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
     while (lock := lock_now(folder / "keeper.lock")) is None:
@@ -75,7 +78,15 @@ def status_in(folder: Path) -> JobStatus:
         return JobStatus(state=_STATES[reason], problem=f"was ended, as it was {reason}")
     if status == 0 and not end.get("problem"):
         return JobStatus(state=JobState.SUCCEEDED)
-    return JobStatus(state=JobState.FAILED, problem=end.get("problem") or _how_it_ended(status))
+    return JobStatus(state=JobState.FAILED, problem=(end.get("problem") or _how_it_ended(status)) + _if_full(folder))
+
+
+def _if_full(folder: Path) -> str:
+    """Say where the disk has no room for a job's output, which may be why it failed, and is why it could not say so."""
+    disk = os.statvfs(folder)
+    if disk.f_bavail or not disk.f_blocks:  # not all file systems tell
+        return ""
+    return f"; there is no room left in {folder.parent}: make some, or set {FOLDER_ENVIRONMENT_FLAG}"
 
 
 def ends_in(folder: Path) -> tuple[int, str]:
