@@ -50,7 +50,7 @@ class WholeResponse(HTTPResponse):
         self.fp = lines
         super().begin()
         lines.is_in_head, lines.is_head_over = False, True
-        told = self.headers
+        told = self.msg
         if self.chunked or self.length is not None:
             return
         if told.get("Transfer-Encoding", "identity").lower() != "identity":
