@@ -209,9 +209,9 @@ def test_why_of_an_instance_and_of_a_node(scene: Scene) -> None:
     """Without a node, the first that has not ended; each link of the chain is a line."""
     instance, node = dagorama("why", show(scene.running)), dagorama("why", show(scene.running), show(scene.waiting))
     assert (instance.out, node.out, instance.status) == (
-        f"shop:f ({show(scene.held)}) is leased\n  running: worker bench-1 has it\n",
+        f"shop:f card\\x1b7 ({show(scene.held)}) is leased\n  running: worker bench-1 has it\n",
         f"shop:f ({show(scene.waiting)}) is waiting\n"
-        f"  waits_for: it waits for shop:f ({show(scene.held)})\n"
+        f"  waits_for: it waits for shop:f card\\x1b7 ({show(scene.held)})\n"
         "    running: worker bench-1 has it\n",
         0,
     )
@@ -343,11 +343,12 @@ def test_the_json_of_why(scene: Scene) -> None:
         "instance_id": show(scene.running),
         "node_id": show(scene.waiting),
         "function": "shop:f",
+        "label": "",
         "state": "waiting",
         "reasons": [
             {
                 "kind": "waits_for",
-                "text": f"it waits for shop:f ({show(scene.held)})",
+                "text": f"it waits for shop:f card\x1b7 ({show(scene.held)})",
                 "node_ids": [show(scene.held)],
                 "workers": [],
                 "until": None,
