@@ -7,18 +7,14 @@ import os
 import signal
 import sys
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests.containers import Shell, container_engine, import_shell
 from tests.object_stores import ObjectServer, run_object_server
 from tests.ports import kept_ports
 from tests.transcripts import start_rewriting
-
-# The machine may be busy: examples are not to be refused for the time that they take to be made, or to be tried.
-settings.register_profile("busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
 
 #: What waits says nothing for so long, unless a test sets another time: on a busy machine workers may take longer to
 #: start than the default. Less than a test may take, so that one that hangs tells what held it.
@@ -46,6 +42,11 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
     os.environ.setdefault("DAGORAMA_SILENCE_S", str(SILENCE_S))
+    with kept_bytecode():
+        from hypothesis import HealthCheck, settings
+    # The machine may be busy: examples are not to be refused for the time that they take to be made, or to be tried.
+    settings.register_profile("busy", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
     if config.getoption("--rewrite-transcripts"):
         config.pluginmanager.register(start_rewriting())
 
@@ -56,17 +57,25 @@ def pytest_xdist_auto_num_workers() -> int:
     return min(2 * len(os.sched_getaffinity(0)), PROCESSES_MAX)
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
-    """Keep the rewritten tests for the next run, also where PYTHONDONTWRITEBYTECODE is set: it collects in a quarter.
+@contextmanager
+def kept_bytecode() -> Iterator[None]:
+    """Keep what a block imports compiled for the next run, also where PYTHONDONTWRITEBYTECODE is set.
 
-    What tests start writes none there, as it goes by the variable.
+    pytest rewrites tests, and plugins with all that is installed with them, which are hypothesis and dagorama. What
+    tests start writes none there, as it goes by the variable.
     """
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, False
     try:
-        return (yield)
+        yield
     finally:
         sys.dont_write_bytecode = before
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep the rewritten tests for the next run, which collects them in a quarter of the time."""
+    with kept_bytecode():
+        return (yield)
 
 
 def pytest_collection_finish() -> None:
