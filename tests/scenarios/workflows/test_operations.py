@@ -215,6 +215,45 @@ def test_sample_images_need_no_container(tmp_path: Path) -> None:
     assert op_sum.execute(timeout=WAIT_S) == [{"result": "3.0"}]
 
 
+def test_scripts_run_as_they_are_found(tmp_path: Path) -> None:
+    """Directories as tasks and scripts name them, volumes that are set later, a required context, a stray keyword."""
+    (tmp_path / "a.txt").write_text("a")
+    server = HTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    context = operations.PodExecutionContext("workspace", 12, True)  # type: ignore[arg-type]  # scripts give numbers
+    try:
+        shared = "workspace-12:/project:rwx"
+        copies = [
+            tasks.CustomTask(
+                name=f"copy-{number}",
+                image_name="workflows-extract-download",
+                shared_directory=shared,
+                url=f"http://127.0.0.1:{server.server_port}/a.txt",
+                folder=folder,
+            )
+            for number, folder in enumerate(("", "deep/er"))
+        ]
+        look = tasks.BashTask(name="look", source="cd /project && find . -type f | sort")
+        copy = operations.SimpleDagOperation(
+            "copy-job", copies, (look,), shared_directory=shared, pod_context=context, folder="deep"
+        )
+        assert run(copy).logs().splitlines()[-2:] == ["./a.txt", "./deep/er/a.txt"]
+    finally:
+        server.shutdown()
+        server.server_close()
+    clone = operations.PipelineOperation(
+        basename="clone-job",
+        tasks=(
+            bash("clone", "cp -R /source/* /target && ls '/target'"),
+            bash("name", "echo $run_id", run_id="{{workflow.name}}"),
+        ),
+        pod_context=context,
+    )
+    clone.volumes = ("workspace-12:/source", "workspace-13:/target:rwx")
+    execution = run(clone)
+    assert execution.logs().splitlines() == ["a.txt", "deep", execution.name]
+
+
 def test_own_function_stands_for_an_image() -> None:
     """A registered function runs in place of its image, whatever registry and tag it is written with."""
     operations.register_image("mine", lambda: os.environ["WORD"] * 2)
