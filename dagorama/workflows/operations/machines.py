@@ -10,10 +10,14 @@ from collections.abc import Iterable
 from uuid import UUID
 
 import dagorama
+from dagorama.states import NodeState
 from dagorama.workflows.configuration import BadOperationConfiguration, PodExecutionContext
 from dagorama.workflows.model import TaskRun
 from dagorama.workflows.problems import TaskFailed
 from dagorama.workflows.running import TASKS_QUEUE
+
+#: The function of tasks.
+_TASK = "RunWorkflow.run_task"
 
 
 def check_workers(contexts: Iterable[PodExecutionContext]) -> None:
@@ -35,9 +39,11 @@ def check_workers(contexts: Iterable[PodExecutionContext]) -> None:
 
 
 def check_machine(here: TaskRun) -> None:
-    """Raise `TaskFailed` where another task of the run was given to another machine than this one."""
-    nodes = dagorama.attach(UUID(here.run_id)).nodes(function="RunWorkflow.run_task", inputs=False)
-    machines = _machines(node.worker for node in nodes)
+    """Raise `TaskFailed` where the first task of the run that has a machine has another one than this."""
+    instance = dagorama.attach(UUID(here.run_id))
+    first = instance.nodes(function=_TASK, state=[NodeState.LEASED, NodeState.COMPLETED], inputs=False, limit=1)
+    own = instance.nodes(function=_TASK, label=here.task.id, inputs=False, limit=1)
+    machines = _machines(node.worker for node in (*first, *own))
     if len(machines) > 1:
         problem = f"was not started: its context is required, and tasks of the run are on {' and '.join(machines)}"
         raise TaskFailed(task_id=here.task.id, problem=problem)
