@@ -126,8 +126,9 @@ class BashTask(InlinedTask):
 class PythonTask(Task):
     """A function that is called with `args`, in a process of its own, and whose value is the task's.
 
-    It may be nested or a lambda, and takes along what it uses of the file of the task (cloudpickle). Where that cannot
-    travel, workers must have the file. In a manifest stands its source, which has to do by itself.
+    It may be nested or a lambda, and takes along what it uses of the file of the task (cloudpickle), unless that is a
+    module of a package, or cannot travel: then workers must have it. In a manifest stands its source, which has to do
+    by itself.
     """
 
     command = "python"
@@ -141,8 +142,10 @@ class PythonTask(Task):
             raise BadOperationConfiguration(f"the function of task {self.name!r} cannot be called so: {problem}")
         self.func = func
         self.args = args
-        #: The module that it is written in, of which the function takes along what it uses.
-        self.module = calling_module()
+        module = calling_module()
+        #: The script that it is written in, of which the function takes along what it uses; empty for a module of a
+        #: package: values of its classes are to be of these for all who have it.
+        self.script = "" if "." in module else module
 
 
 class ContainerizedTask(Task):

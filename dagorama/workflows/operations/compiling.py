@@ -116,7 +116,7 @@ def _packed(task: PythonTask) -> bytes:
 
     try:
         with suppress(Exception):
-            return pack(task.func, task.args, module=task.module)
+            return pack(task.func, task.args, module=task.script)
         return pack(task.func, task.args)
     except ImportError:
         raise BadOperationConfiguration(

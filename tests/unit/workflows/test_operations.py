@@ -43,6 +43,13 @@ def test_containers_are_tried_again() -> None:
     assert tasks.CustomTask("c", "i", retry_limit=2).retry_limit == 2
 
 
+def test_functions_of_scripts_travel_and_those_of_packages_do_not() -> None:
+    """What a function uses of its script goes with it; of a module of a package it is what workers have."""
+    space: dict[str, Any] = {"__name__": "script_of_mine"}
+    exec("from dagorama.workflows import tasks\ntask = tasks.PythonTask('t', print)", space)
+    assert (space["task"].script, tasks.PythonTask("t", print).script) == ("script_of_mine", "")
+
+
 def test_direct_operation_returns_the_value() -> None:
     """It runs here and now."""
     assert operations.DirectOperation("add", lambda a, b: a + b).execute(1, b=2) == 3
