@@ -393,13 +393,20 @@ def test_settings_of_the_worker_are_no_business_of_jobs(monkeypatch: pytest.Monk
     [
         ("x.py", False, "import sys; print(sys.argv[1])", "a b\n"),
         ("x.sh", False, 'echo "${BASH_VERSION:+bash} $1"', "bash a b\n"),
+        ("x.R", False, "", "Rscript x.R a b\n"),
         ("./x.py", True, "import sys; print(sys.argv[1])", "a b\n"),
         ("./x.py", True, '#!/bin/sh\necho "itself $1"', "itself a b\n"),
         ("./x", True, 'echo "sh $1"', "sh a b\n"),
     ],
 )
-def test_a_script_runs_by_its_interpreter(script: str, may_run: bool, text: str, out: str) -> None:
-    """A bare `x.py` or `x.sh` need not be a program, and one that is marked as such may lack a first line for it."""
+def test_a_script_runs_by_its_interpreter(
+    script: str, may_run: bool, text: str, out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bare `x.py`, `x.sh` or `x.R` need not be a program, and one that is marked as such may lack a first line."""
+    Path("bin").mkdir()
+    Path("bin/Rscript").write_text('#!/bin/sh\necho "Rscript $*"')
+    Path("bin/Rscript").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{os.path.abspath('bin')}:{os.environ['PATH']}")
     Path(script).write_text(text)
     Path(script).chmod(0o755 if may_run else 0o644)
     told = Told()
