@@ -8,7 +8,7 @@ from typing import Protocol
 
 from dagorama.workflows.callers import calling_module
 from dagorama.workflows.model import Task, Work
-from dagorama.workflows.problems import QUOTED_MAX, Place, Problem, WorkflowError, quoted
+from dagorama.workflows.problems import QUOTED_MAX, Findings, Place, Problem, WorkflowError, quoted
 
 
 class Member(Protocol):
@@ -24,22 +24,18 @@ class Member(Protocol):
         ...
 
 
-class Collection:
-    """A DAG with its operators so far."""
+class Collection(Findings):
+    """A DAG with its operators so far, and all that is wrong with it, which is told together where its block ends."""
 
     def __init__(self, dag_id: str, place: Place, defaults: Mapping[str, object]) -> None:
         """Begin without operators."""
+        super().__init__()
         self.dag_id = dag_id
         self.place = place
         self.defaults = defaults
         #: The name of the module that it is written in.
         self.module = calling_module()
         self.members: list[Member] = []
-        self.problems: list[Problem] = []
-
-    def wrong(self, place: Place, message: str, way_out: str = "") -> None:
-        """Note what is wrong with it; all of it is told together, where its block ends."""
-        self.problems.append(Problem(place=place, message=message, way_out=way_out))
 
 
 #: The one whose block is being run.
