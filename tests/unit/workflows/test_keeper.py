@@ -173,6 +173,19 @@ def test_a_restarted_service_costs_no_descriptors(tmp_path: Path) -> None:
     process.wait()
 
 
+def test_a_service_is_started_anew_on_a_full_disk(keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How often it has ended is not to be written then."""
+
+    def is_full(name: str, told: dict[str, object]) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(keeper, "tell", is_full)
+    monkeypatch.setattr(keeper, "signal_all", lambda _: None)
+    keeper.status = 0
+    keeper.start_again(7.0)
+    assert (keeper.ends, keeper.restart_at) == (1, 7.0 + keeper_module.RESTART_S)
+
+
 def test_the_output_of_a_service_is_bounded(tmp_path: Path) -> None:
     """A program that writes and writes goes on where its file was shortened."""
     folder = tmp_path / "service"

@@ -130,7 +130,8 @@ class Keeper:
             self.restart_at = now + self.restart_s
             self.restart_s = min(2 * self.restart_s, RESTART_MAX_S)
             self.ends += 1
-            self.tell("ends.json", {"count": self.ends, **self.outcome()})
+            with suppress(OSError):  # a full disk is no reason to end it for good
+                self.tell("ends.json", {"count": self.ends, **self.outcome()})
             self.signal_all(signal.SIGKILL)  # what it has left behind may hold its port
         elif now >= self.restart_at:
             self.restart_at, self.started_at, self.status = 0.0, now, None
