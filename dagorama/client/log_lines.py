@@ -78,7 +78,10 @@ class LogGap:
 
 
 def in_order_of_time(lines: Iterable[LogLine | LogGap]) -> list[LogLine | LogGap]:
-    """Return lines by the times at which they were written, but each attempt's, and its gaps, as they came."""
+    """Return lines by the times at which they were written, but each attempt's, and its gaps, as they came.
+
+    Gaps that may be of any node are first.
+    """
     ordered: list[tuple[datetime, LogLine | LogGap]] = []
     lasts: dict[tuple[UUID | None, int], datetime] = {}
     for line in lines:

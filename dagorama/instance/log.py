@@ -23,6 +23,10 @@ class LogPage(NamedTuple):
     #: Nothing came after it when it was read; when it was waited for, nothing further comes.
     is_last: bool
 
+    def by_time(self) -> list[LogLine | LogGap]:
+        """Return its lines by their times, as `Log.by_time` does with the whole."""
+        return in_order_of_time(self.lines)
+
 
 class Log:
     """Lines in the order in which they came, read with `for`, or with `async for` where an event loop runs.

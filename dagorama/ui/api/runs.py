@@ -16,7 +16,6 @@ from dagorama import Log, attach
 from dagorama.ui.api.kinds import Key, Number, Text, Word
 from dagorama.ui.api.rows import Asked, Field, Operation
 from dagorama.ui.downloads import POLICY
-from dagorama.ui.pages.logs import in_order
 from dagorama.workflows.operations.execution import Execution, OperationStatus
 from dagorama.workflows.operations.queries import OperationNotFound, delete_workflow, get_workflow, get_workflows
 
@@ -76,7 +75,7 @@ async def _lines(log: Log) -> AsyncIterator[str]:
     cursor, is_last = 0, False
     while not is_last:
         page = await log.apage(cursor)
-        yield "".join(f"{line}\n" for line in in_order(page.lines))
+        yield "".join(f"{line}\n" for line in page.by_time())
         cursor, is_last = page.cursor, page.is_last
 
 

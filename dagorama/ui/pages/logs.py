@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from dagorama import Instance, Log, LogGap, LogLine, Node
+from dagorama import Instance, Log, LogGap, LogLine, LogPage, Node
 from dagorama.ui.pages.asked import id_in, instance_in, number_of, text_in
 from dagorama.ui.pages.instance_frame import instance_frame
 from dagorama.ui.pages.overview import Whose, whose_are
@@ -47,42 +46,31 @@ async def part_of(
     """Return the part of a log after a cursor, of an instance or a node."""
     of: Instance | Node = instance if node is None else node
     log = of.logs(attempt=attempt, level=level or None)
-    lines, cursor, is_last = await _read(log, after, wait)
-    follows = wait or is_last
+    read = await _read(log, after, wait)
+    follows = wait or read.is_last
     url = f"/instances/{instance.id}" + (f"/nodes/{node.id}" if node else "")
-    next_url = path(f"{url}/logs/more", level=level, attempt=attempt, after=cursor, wait=int(follows) or None)
+    next_url = path(f"{url}/logs/more", level=level, attempt=attempt, after=read.cursor, wait=int(follows) or None)
     return Part(
-        lines=lines if node else in_order(lines),
-        whose=await whose_are(instance, () if node else lines),
-        next_url="" if wait and is_last else next_url,
+        lines=read.lines if node else read.by_time(),
+        whose=await whose_are(instance, () if node else read.lines),
+        next_url="" if wait and read.is_last else next_url,
         follows=follows,
         instance_url=f"/instances/{instance.id}",
         with_node=node is None,
     )
 
 
-async def _read(log: Log, after: int, wait: bool) -> tuple[list[LogLine | LogGap], int, bool]:
-    """Return lines after a cursor, the cursor after them, and whether these are the last."""
+async def _read(log: Log, after: int, wait: bool) -> LogPage:
+    """Return the lines after a cursor, about as many as the page shows at once, as one part."""
     try:
         page = await asyncio.wait_for(log.apage(after, wait=wait), WAIT_S)
     except TimeoutError:
-        return [], after, False
-    lines, cursor, is_last = list(page.lines), page.cursor, page.is_last
-    while not is_last and len(lines) < LINES and not wait:
-        page = await log.apage(cursor)
+        return LogPage([], after, False)
+    lines = list(page.lines)
+    while not page.is_last and len(lines) < LINES and not wait:
+        page = await log.apage(page.cursor)
         lines += page.lines
-        cursor, is_last = page.cursor, page.is_last
-    return lines, cursor, is_last
-
-
-def in_order(lines: Sequence[LogLine | LogGap]) -> list[LogLine | LogGap]:
-    """Return lines by their times: they come in blocks, each from one worker. A gap stays behind the line before it."""
-    last = datetime.min.replace(tzinfo=UTC)
-    found = []
-    for line in lines:
-        last = line.time if isinstance(line, LogLine) else last
-        found.append((last, line))
-    return [line for _, line in sorted(found, key=lambda each: each[0])]
+    return page._replace(lines=lines)
 
 
 async def show(request: Request) -> Response:

@@ -12,6 +12,7 @@ import pytest
 
 from dagorama.client import log_lines
 from dagorama.client.log_lines import LogBlock, LogChunk, LogGap, LogLine, LogPart, LogReader, in_order_of_time
+from dagorama.instance.log import LogPage
 from dagorama.v1.logs_pb2 import LogLines
 
 NODE, OTHER = b"n" * 16, b"o" * 16
@@ -170,7 +171,10 @@ def test_attempts_are_open_until_their_last_block() -> None:
 
 
 def test_lines_of_several_workers_are_put_in_order_of_time() -> None:
-    """A block that came late goes where it belongs, and what an attempt has, gaps too, stays in its order."""
+    """A block that came late goes where it belongs, and what an attempt has, gaps too, stays in its order.
+
+    So it is in a part of a log. A gap that may be of any node is first.
+    """
     late = printed(b"first", b"second")
     other = printed(b"between", b"clock was set back")
     other.times_us[:] = [NOON_US + 500_000, -2_000_000]
@@ -179,3 +183,5 @@ def test_lines_of_several_workers_are_put_in_order_of_time() -> None:
     gap, *lines = in_order_of_time(found)
     assert isinstance(gap, LogGap)
     assert texts(lines) == ["first", "between", "clock was set back", "second"]
+    anywhere = LogGap(text="lines are missing")
+    assert LogPage([*found, anywhere], 2, True).by_time() == [gap, anywhere, *lines]

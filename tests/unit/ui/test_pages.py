@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
-from dagorama import DAGDefinition, Instance, LogGap, LogLine, Queue, dagorama, instance_options, instances
+from dagorama import DAGDefinition, Instance, LogLine, Queue, dagorama, instance_options, instances
 from dagorama.ui.errors import BadInput
 from dagorama.ui.pages import overview, words
 from dagorama.ui.pages.asked import number_of
 from dagorama.ui.pages.json_fields import PREFIX, BadEdits, Field, edits_in, value_in
-from dagorama.ui.pages.logs import in_order
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("broker")]
 
@@ -438,11 +436,3 @@ def line_of(second: int, node_id: UUID) -> LogLine:
         attempt=1,
         worker="w",
     )
-
-
-async def test_lines_of_workers_are_in_the_order_of_their_times() -> None:
-    """They come in blocks of one worker each; a gap stays behind the line before it."""
-    gap = LogGap(text="3 lines are missing")
-    line = partial(line_of, node_id=uuid4())
-    told = [one.text for one in in_order([*map(line, (2, 5)), gap, *map(line, (3, 4))])]
-    assert told == ["2", "3", "4", "5", "3 lines are missing"]
