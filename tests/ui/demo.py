@@ -17,6 +17,9 @@ from dagorama import (
     instance_options,
     instances,
 )
+from dagorama.workflows.formats import RunOptions, prepare_run
+from dagorama.workflows.jobs.reading import read
+from dagorama.workflows.running import start_workflow
 
 logger = logging.getLogger("etl")
 
@@ -125,6 +128,21 @@ class TrainModel(DAGDefinition):
     @dagorama(queue_name="training")
     def best(self, scores: list[float]) -> float:
         return max(scores)
+
+
+def maps(regions: int, bad: int = 0) -> str:
+    """Start a run of a workflow file whose jobs save a file each, of which one is bad; return its id."""
+    lines = ["name: maps", "jobs:"]
+    for one in range(1, regions + 1):
+        draw = (
+            "echo 'no observations' >&2; exit 3"
+            if one == bad
+            else f"head -c {one * 70_000} /dev/zero > map-{one:02}.png"
+        )
+        lines += [f"- name: region {one:02}", "  cmd: sh", f'  args: [-c, "{draw}"]']
+        lines += [f"  outputs: [{{local: map-{one:02}.png, save: true}}]"]
+    workflow = read("\n".join(lines), "weather/maps.yaml").workflow
+    return str(start_workflow(workflow, prepare_run(workflow, RunOptions())).instance_id)
 
 
 def fill() -> dict[str, str]:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal, NamedTuple
 
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 from dagorama import attach
 from tests.ui.demo import fill
@@ -68,8 +68,18 @@ def pictures(ids: dict[str, str]) -> Iterator[Picture]:
     yield Picture("settings-dark", "/settings", "dark")
 
 
-def take(browser: Browser, site: Site, picture: Picture, folder: Path) -> None:
-    """Take a picture of a page, also of one that says that there is none."""
+def take(browser: Browser, site: Site, pictures: Sequence[Picture], folder: Path) -> None:
+    """Take pictures of pages, also of one that says that there is none."""
+    pages = [opened(browser, site, picture) for picture in pictures]
+    time.sleep(SETTLE_S)
+    for picture, page in zip(pictures, pages, strict=True):
+        page.evaluate(REPLACE, [(f"{ROOT}/", ""), (str(site.folder), "/var/lib/dagorama")])
+        page.screenshot(path=folder / f"{picture.name}.png")
+        page.context.close()
+
+
+def opened(browser: Browser, site: Site, picture: Picture) -> Page:
+    """Open a page as somebody sees it."""
     width, height = picture.size
     context = browser.new_context(
         base_url=site.url,
@@ -80,10 +90,7 @@ def take(browser: Browser, site: Site, picture: Picture, folder: Path) -> None:
     page = context.new_page()
     page.goto(picture.path)
     is_live(page)
-    time.sleep(SETTLE_S)
-    page.evaluate(REPLACE, [(f"{ROOT}/", ""), (str(site.folder), "/var/lib/dagorama")])
-    page.screenshot(path=folder / f"{picture.name}.png")
-    context.close()
+    return page
 
 
 def main(folder: Path, names: Collection[str] = ()) -> None:
@@ -91,12 +98,12 @@ def main(folder: Path, names: Collection[str] = ()) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as place, launched_browser() as browser, serve(Path(place), workers=4) as site:
         if not names or "empty" in names:
-            take(browser, site, Picture("empty", "/instances"), folder)
+            take(browser, site, [Picture("empty", "/instances")], folder)
         ids = fill()
         time.sleep(RUN_S)
         for picture in pictures(ids):
             if not names or picture.name in names:
-                take(browser, site, picture, folder)
+                take(browser, site, [picture], folder)
 
 
 if __name__ == "__main__":

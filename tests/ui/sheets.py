@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import pytest
 from playwright.sync_api import Browser
 
 from dagorama import attach, instance_options, instances
-from tests.ui.demo import Etl, NightlyReport, ended, fill
+from dagorama.workflows.staging.runs import ROOT_SETTING
+from tests.ui.demo import Etl, NightlyReport, ended, fill, maps
 from tests.ui.screenshots import DESKTOP, PHONE, RUN_S, Picture, take
 from tests.ui.site import Site, launched_browser, serve
 
@@ -41,6 +43,7 @@ OF_BROKER = {
     "settings": "/settings",
     "start": "/start",
     "start-form": "/start?definition=tests.ui.demo:Etl",
+    "api": "/api/v1",
     "unknown": "/instances/00000000-0000-0000-0000-000000000000",
 }
 OF_INSTANCE = {
@@ -52,48 +55,65 @@ OF_INSTANCE = {
     "logs": "/logs",
     "history": "/history",
 }
+#: Those that a run of a workflow file has, or shows in its own way.
+OF_RUN = {"run": "", "artifacts": "/artifacts"}
 
 
-#: Return the instance that is shown.
-Shown = Callable[[], str]
+class Shown(NamedTuple):
+    """What the pages of instances show, by its ids."""
+
+    instance: str
+    run: str
 
 
-def addresses(shown: Shown) -> Iterator[tuple[str, str]]:
+def addresses(show: Callable[[], Shown]) -> Iterator[tuple[str, str]]:
     """Yield the names and addresses of all pages, those that show no instance first."""
     yield from OF_BROKER.items()
-    instance = shown()
-    for name, tab in OF_INSTANCE.items():
-        yield name, f"/instances/{instance}{tab}"
+    instance, run = show()
+    yield from ((name, f"/instances/{run}{tab}") for name, tab in OF_RUN.items())
+    yield from ((name, f"/instances/{instance}{tab}") for name, tab in OF_INSTANCE.items())
     node = next(iter(attach(instance).nodes(state="failed")), None) or next(iter(attach(instance).nodes()))
     yield "node", f"/instances/{instance}/nodes/{node.id}"
 
 
 @contextmanager
-def nothing() -> Iterator[tuple[Site, Shown]]:
-    """Run a broker without workers. The instance that is started last has one node, which waits for a worker."""
-    with TemporaryDirectory() as place, serve(Path(place), workers=0) as site:
-        yield site, lambda: str(NightlyReport()("2026-03-01")[0].instance_id)
+def served(workers: int) -> Iterator[Site]:
+    """Run a broker, workers that keep the directories of runs apart, and the page."""
+    with TemporaryDirectory() as place, pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ROOT_SETTING, f"{place}/runs")
+        with serve(Path(place), workers=workers) as site:
+            yield site
 
 
 @contextmanager
-def little() -> Iterator[tuple[Site, Shown]]:
+def nothing() -> Iterator[tuple[Site, Callable[[], Shown]]]:
+    """Run a broker without workers. What is started last has one node, which waits for a worker."""
+    with served(workers=0) as site:
+        yield site, lambda: Shown(str(NightlyReport()("2026-03-01")[0].instance_id), maps(1))
+
+
+@contextmanager
+def little() -> Iterator[tuple[Site, Callable[[], Shown]]]:
     """Run a broker with two workers, and a few short instances, of which one has failed."""
-    with TemporaryDirectory() as place, serve(Path(place), workers=2) as site:
+    with served(workers=2) as site:
         NightlyReport()("2026-03-01")
         with instance_options(key="readings of march", tags={"customer": "c12"}):
             failed, _ = Etl()(5, 3)
+        run = maps(2)
         for one in instances():
             ended(str(one.id))
-        yield site, lambda: str(failed.instance_id)
+        yield site, lambda: Shown(str(failed.instance_id), run)
 
 
 @contextmanager
-def much() -> Iterator[tuple[Site, Shown]]:
+def much() -> Iterator[tuple[Site, Callable[[], Shown]]]:
     """Run a broker with four workers, and all that the pictures of the docs show."""
-    with TemporaryDirectory() as place, serve(Path(place), workers=4) as site:
+    with served(workers=4) as site:
+        run = maps(20, bad=17)
+        ended(run)
         ids = fill()
         time.sleep(RUN_S)
-        yield site, lambda: ids["running"]
+        yield site, lambda: Shown(ids["running"], run)
 
 
 def sheet(browser: Browser, rows: dict[str, list[Path]], to: Path) -> None:
@@ -115,15 +135,17 @@ def main(folder: Path, names: Collection[str] = ()) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     taken: dict[str, dict[str, list[Path]]] = {}
     with launched_browser() as browser, TemporaryDirectory() as place:
-        for word, served in (("no data", nothing), ("little", little), ("much", much)):
-            with served() as (site, shown):
-                for name, path in addresses(shown):
+        for word, run in (("no data", nothing), ("little", little), ("much", much)):
+            with run() as (site, show):
+                for name, path in addresses(show):
                     if names and name not in names:
                         continue
-                    for size, theme in product((DESKTOP, PHONE), THEMES):
-                        picture = Picture(f"{name}-{word}-{theme}-{size[0]}", path, theme, size)
-                        take(browser, site, picture, Path(place))
-                        taken.setdefault(name, {}).setdefault(word, []).append(Path(place) / f"{picture.name}.png")
+                    pictures = [
+                        Picture(f"{name}-{word}-{theme}-{size[0]}", path, theme, size)
+                        for size, theme in product((DESKTOP, PHONE), THEMES)
+                    ]
+                    take(browser, site, pictures, Path(place))
+                    taken.setdefault(name, {})[word] = [Path(place) / f"{one.name}.png" for one in pictures]
         for name, rows in taken.items():
             sheet(browser, rows, folder / f"{name}.jpg")
 

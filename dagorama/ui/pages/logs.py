@@ -38,18 +38,29 @@ class Part:
     follows: bool
     instance_url: str
     with_node: bool
+    #: The attempt of the line before, 0 for none; None where attempts are not told apart.
+    attempt_before: int | None
 
 
 async def part_of(
-    instance: Instance, node: Node | None, *, level: str, attempt: int | None, after: int = 0, wait: bool = False
+    instance: Instance,
+    node: Node | None,
+    *,
+    level: str,
+    attempt: int | None,
+    after: int = 0,
+    attempt_before: int = 0,
+    wait: bool = False,
 ) -> Part:
-    """Return the part of a log after a cursor, of an instance or a node."""
+    """Return the part of a log after a cursor, of an instance or a node, with the attempt of the line before."""
     of: Instance | Node = instance if node is None else node
     log = of.logs(attempt=attempt, level=level or None)
     read = await _read(log, after, wait)
     follows = wait or read.is_last
     url = f"/instances/{instance.id}" + (f"/nodes/{node.id}" if node else "")
-    next_url = path(f"{url}/logs/more", level=level, attempt=attempt, after=read.cursor, wait=int(follows) or None)
+    last = next((line.attempt for line in reversed(read.lines) if line.attempt), attempt_before)
+    following = {"after": read.cursor, "before": last or None, "wait": int(follows) or None}
+    next_url = path(f"{url}/logs/more", level=level, attempt=attempt, **following)
     return Part(
         lines=read.lines if node else read.by_time(),
         whose=await whose_are(instance, () if node else read.lines),
@@ -57,6 +68,7 @@ async def part_of(
         follows=follows,
         instance_url=f"/instances/{instance.id}",
         with_node=node is None,
+        attempt_before=attempt_before if node is not None and attempt is None else None,
     )
 
 
@@ -91,6 +103,7 @@ async def more(request: Request) -> Response:
         level=level_in(request),
         attempt=attempt_in(request),
         after=number_of(text_in(request, "after")),
+        attempt_before=number_of(text_in(request, "before"), ATTEMPT_MAX),
         wait=text_in(request, "wait") == "1",
     )
     return render(request, "log_part.html", part=part)

@@ -26,6 +26,7 @@ from dagorama.ui.pages.actions import reader_of, refusal_in
 from dagorama.ui.pages.asked import text_in
 from dagorama.ui.pages.json_fields import PREFIX, Field, kind_of, tags_in, value_in
 from dagorama.ui.pages.rendering import render
+from dagorama.ui.pages.words import RUN
 
 #: The fields of a form that are no arguments.
 OPTIONS = ("key", "tags", "priority")
@@ -42,7 +43,8 @@ async def show(request: Request) -> Response:
     found = await definitions_async()
     name = text_in(request, "definition")
     if not name:
-        return render(request, "start.html", definitions=found)
+        # A workflow is started by its file.
+        return render(request, "start.html", definitions=[one for one in found if one.name != RUN])
     return _form(request, _named(found, name))
 
 

@@ -133,8 +133,9 @@ def exact(time: datetime) -> str:
 
 
 def clock(time: datetime) -> str:
-    """Return the time of day, in UTC; scripts put it into the zone of the reader."""
-    return time.astimezone(UTC).strftime("%H:%M:%S")
+    """Return the time of day to a tenth of a second, in UTC; scripts put it into the zone of the reader."""
+    in_utc = time.astimezone(UTC)
+    return f"{in_utc:%H:%M:%S}.{in_utc.microsecond // 100_000}"
 
 
 def ago(time: datetime) -> str:
@@ -181,9 +182,9 @@ def coded(text: str) -> Markup:
     )
 
 
-#: The nodes of a run of a workflow, by their functions.
-_RUN = "dagorama.workflows.running:RunWorkflow"
-_OF_WORKFLOWS = {f"{_RUN}.entrypoint": "workflow", f"{_RUN}.run_task": "task", f"{_RUN}.keep_artifact": "saved file"}
+#: The definition behind runs of workflows, and their nodes by their functions.
+RUN = "dagorama.workflows.running:RunWorkflow"
+_OF_WORKFLOWS = {f"{RUN}.entrypoint": "workflow", f"{RUN}.run_task": "task", f"{RUN}.keep_artifact": "saved file"}
 #: A node in a sentence, in brackets after its function, and its instance where that is another one.
 _NODE = re.compile(rf"\(({_ID})\)( of instance ({_ID}))?")
 

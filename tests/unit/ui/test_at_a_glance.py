@@ -69,6 +69,20 @@ async def test_lines_of_an_earlier_attempt_say_so(client: httpx.AsyncClient) -> 
     assert "revived after" in text or "revived after" in await page(client, url)
 
 
+async def test_attempts_are_told_apart_in_the_log_of_a_node(client: httpx.AsyncClient) -> None:
+    """Where another one begins, also in the part that comes next, unless one was chosen."""
+    one, node = counted("ant")
+    node.rerun({"word": "bee"})
+    assert one.result() == 3
+    url = f"/instances/{one.id}/nodes/{node.id}"
+    told = re.compile(r"Attempt \d(?=</div>)|\w+(?=&#39; is short)")
+    text = await page(client, url)
+    assert told.findall(text) == ["ant", "Attempt 2", "bee"]
+    assert "before=2" in text
+    assert told.findall(await page(client, f"{url}/logs/more?before=2")) == ["Attempt 1", "ant", "Attempt 2", "bee"]
+    assert told.findall(await page(client, f"{url}?attempt=2")) == ["bee"]
+
+
 async def test_arguments_that_have_no_field_say_why(client: httpx.AsyncClient) -> None:
     """And stay visible."""
     one, node = counted("ant")

@@ -78,7 +78,7 @@ async def page(client: httpx.AsyncClient, url: str, status: int = 200) -> str:
 async def test_the_list_of_nothing_says_what_to_do(client: httpx.AsyncClient) -> None:
     """With the command to type; so do the queues."""
     assert (await client.get("/")).headers["location"] == "/instances"
-    assert "dagorama run" in await page(client, "/instances")
+    assert "dagorama start" in await page(client, "/instances")
     assert "1 connected" in await page(client, "/workers")
     assert "Nothing is queued" in await page(client, "/queues")
 
@@ -95,7 +95,7 @@ async def test_instances_are_searched(client: httpx.AsyncClient) -> None:
     assert await found("q=customer%3Dc9") == [str(good.id)]
     assert await found("q=ORDER+17") == [str(good.id)]
     assert await found("q=load&state=completed") == [str(good.id)]
-    assert "Nothing fits" in await page(client, "/instances?q=nothing+like+it")
+    assert "No instance matches" in await page(client, "/instances?q=nothing+like+it")
     assert (await client.get(f"/instances?q={good.id}")).headers["location"] == f"/instances/{good.id}"
     assert await found("state=none-of-ours") == [str(bad.id), str(good.id)]
 
@@ -122,7 +122,7 @@ async def test_an_instance_is_told_of(client: httpx.AsyncClient) -> None:
     assert len(re.findall(r'data-id="', nodes)) == 4
     assert len(re.findall(r'data-id="', await page(client, f"/instances/{one.id}/nodes?state=failed"))) == 1
     assert len(re.findall(r'data-id="', await page(client, f"/instances/{one.id}/nodes?q=read+good"))) == 1
-    assert "Nothing fits" in await page(client, f"/instances/{one.id}/nodes?q=neither")
+    assert "No node matches" in await page(client, f"/instances/{one.id}/nodes?q=neither")
     failures = await page(client, f"/instances/{one.id}/failures")
     assert "Traceback (most recent call last)" in failures
     assert failures.index("has no numbers") < failures.index("Could not run because of these")
@@ -318,7 +318,7 @@ async def test_limits_and_settings_are_told(client: httpx.AsyncClient) -> None:
     (one,) = instances()
     one.cap(2)
     assert f"instance {one.id}" in await page(client, "/limits")
-    assert "It tells of none" in await page(client, "/settings")
+    assert "No settings" in await page(client, "/settings")
 
 
 async def test_a_worker_that_is_not_there_cannot_be_drained(client: httpx.AsyncClient) -> None:

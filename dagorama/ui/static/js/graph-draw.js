@@ -73,7 +73,7 @@ const drawEdge = (context, scene, edge, source, target, view, isOver, isStrong) 
   }
   if (edge.count > 1 && camera.scale > 0.6 && (isOver || source.group !== target.group)) {
     const text = `×${grouped(edge.count)}`, last = points.at(-1) || [x1, y1], mx = (last[0] + x2) / 2, my = (last[1] + y2) / 2;
-    context.font = `11px ${colors.sans}`;
+    context.font = `12px ${colors.sans}`;
     context.textAlign = "center";
     context.lineWidth = 4; context.strokeStyle = colors["surface-2"]; context.lineJoin = "round";
     context.globalAlpha = 1;

@@ -89,7 +89,7 @@
     if (!banner) return;
     staleSince = words ? staleSince || new Date() : null;
     banner.hidden = !words || topics().includes("broker");
-    if (words) banner.textContent = `${words} What is shown is from ${staleSince.toLocaleTimeString()}. It goes on by itself.`;
+    if (words) banner.textContent = `${words} What is shown is from ${window.dagorama.clock(staleSince)}. It goes on by itself.`;
   };
 
   const hear = ({ kind, detail }) => {

@@ -12,6 +12,12 @@
     if (location.pathname === "/instances") try { sessionStorage.setItem("dagorama-list", location.href); } catch { /* not kept */ }
   };
 
+  // Where the navigation or the tabs have no room, the place where one is can be seen.
+  const reveal = () => document.querySelectorAll(".nav [aria-current], .tabs [aria-current], .segments [aria-current]").forEach((each) => {
+    const row = each.parentElement, left = each.offsetLeft - row.offsetLeft;
+    if (left < row.scrollLeft || left + each.offsetWidth > row.scrollLeft + row.clientWidth) row.scrollLeft = left - (row.clientWidth - each.offsetWidth) / 2;
+  });
+
   // Chosen rows.
   const count = () => {
     const boxes = [...document.querySelectorAll(".list tbody input[name=instance]")];
@@ -44,7 +50,7 @@
   document.addEventListener("htmx:responseError", again);
   document.addEventListener("htmx:sendError", again);
 
-  const ready = () => { settle(); count(); toEnd(); };
+  const ready = () => { settle(); reveal(); count(); toEnd(); };
   document.addEventListener("DOMContentLoaded", ready);
   document.addEventListener("htmx:afterSettle", () => { count(); toEnd(); document.dispatchEvent(new CustomEvent("dagorama:shown")); });
   document.addEventListener("dagorama:shown", () => { count(); toEnd(); });

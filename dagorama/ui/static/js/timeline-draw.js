@@ -39,6 +39,7 @@ export const draw = (context, view) => {
   const at = (place) => names + (place - view.left) * scale;
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
+  if (!view.rows.length) return;
   context.save();
   context.beginPath(); context.rect(0, AXIS, width, height - AXIS); context.clip();
   view.rows.forEach((row, number) => {
@@ -76,7 +77,7 @@ const drawBars = (context, view, at) => {
     if (wide > 44 && count === 1 && view.nodes[node]) {
       const [, , name, label] = view.nodes[node];
       const left = Math.max(x, names);
-      context.font = `11px ${colors.sans}`;
+      context.font = `12px ${colors.sans}`;
       context.fillStyle = colors.surface;
       context.fillText(cut(context, label || name, Math.min(x + wide, view.width) - left - 12), left + 6, y + 11);
     }
@@ -92,6 +93,14 @@ const cut = (context, text, wide) => {
   return length >= 8 ? `${text.slice(0, length).trimEnd()}…` : "";
 };
 
+/** The end of a text, as much of it as fits: workers of one name differ there. */
+const cutBefore = (context, text, wide) => {
+  if (context.measureText(text).width <= wide) return text;
+  let from = 1;
+  while (from < text.length && context.measureText(`…${text.slice(from)}`).width > wide) from += 1;
+  return `…${text.slice(from)}`;
+};
+
 const drawGaps = (context, view, at) => {
   const { colors, height, names } = view;
   for (const [left, right, seconds] of view.gaps) {
@@ -105,7 +114,7 @@ const drawGaps = (context, view, at) => {
     if (wide < 16) continue;
     context.save();
     context.translate(x + wide / 2 + 4, height - 12); context.rotate(-Math.PI / 2);
-    context.fillStyle = colors["ink-2"]; context.font = `11px ${colors.sans}`;
+    context.fillStyle = colors["ink-2"]; context.font = `12px ${colors.sans}`;
     context.fillText(`${lasting(seconds)} in which nothing ran`, 0, 0);
     context.restore();
   }
@@ -122,7 +131,7 @@ const drawAxis = (context, view, at, scale) => {
   const { colors, width } = view;
   context.fillStyle = colors["surface-2"]; context.fillRect(0, 0, width, AXIS);
   context.fillStyle = colors["line-2"]; context.fillRect(0, AXIS - 1, width, 1);
-  context.font = `11px ${colors.sans}`;
+  context.font = `12px ${colors.sans}`;
   const least = 84 / scale;
   const power = 10 ** Math.floor(Math.log10(least)), step = least < 1 ? [1, 2, 5, 10].map((each) => each * power).find((each) => each >= least) : STEPS.find((each) => each >= least) || Math.ceil(least / 86400) * 86400;
   for (const [begin, time, speed] of view.pieces) {
@@ -147,14 +156,14 @@ const drawNames = (context, view) => {
   const { colors, height, names } = view;
   context.fillStyle = colors["surface-2"]; context.fillRect(0, 0, names, height);
   context.fillStyle = colors["line-2"]; context.fillRect(names - 1, 0, 1, height); context.fillRect(0, AXIS - 1, names, 1);
-  context.font = `11px ${colors.sans}`;
+  context.font = `12px ${colors.sans}`;
   context.fillStyle = colors["ink-3"]; context.fillText("worker", 12, AXIS - 11);
   context.save();
   context.beginPath(); context.rect(0, AXIS, names - 6, height - AXIS); context.clip();
   view.rows.forEach((row, number) => {
     const top = AXIS + view.tops[number] - view.scroll;
-    context.font = `500 12px ${colors.sans}`; context.fillStyle = colors.ink; context.fillText(row.worker, 12, top + 22);
-    context.font = `11px ${colors.sans}`; context.fillStyle = colors["ink-3"];
+    context.font = `500 12px ${colors.sans}`; context.fillStyle = colors.ink; context.fillText(cutBefore(context, row.worker, names - 24), 12, top + 22);
+    context.font = `12px ${colors.sans}`; context.fillStyle = colors["ink-3"];
     if (row.lanes > 1) context.fillText(`${grouped(row.nodes)} ${row.nodes === 1 ? "run" : "runs"}`, 12, top + 38);
   });
   context.restore();

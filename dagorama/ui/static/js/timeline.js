@@ -58,10 +58,10 @@ class Timeline {
     const path = this.root.querySelector("[data-timeline-path]"), workers = this.root.querySelector("[data-timeline-workers]");
     const steps = this.path.filter((place) => this.nodes[place]).map((place) => {
       const [id, , name, label, state, , , started, returned] = this.nodes[place];
-      return { mark: state, name: label ? `${name} · ${label}` : name, url: this.url + id, under: started ? `${returned ? "" : "so far "}${lasting(Math.max((returned || Date.now() / 1000) - started, 0))}` : wordOf(state) };
+      return { mark: state, name: label || name, url: this.url + id, under: label ? name : "", end: started ? `${returned ? "" : "so far "}${lasting(Math.max((returned || Date.now() / 1000) - started, 0))}` : wordOf(state) };
     });
     fillList(path, steps);
-    fillList(workers, this.rows.map((row) => ({ mark: "", name: row.worker, under: `${grouped(row.nodes)} ${row.nodes === 1 ? "run" : "runs"}, at most ${row.lanes} at once`, url: "" })));
+    fillList(workers, this.rows.map((row) => ({ mark: "", name: row.worker, under: row.lanes > 1 ? `at most ${row.lanes} at once` : "", url: "", end: `${grouped(row.nodes)} ${row.nodes === 1 ? "run" : "runs"}` })));
   }
 
   // -- painting -------------------------------------------------------------------------------------------------------
@@ -190,16 +190,16 @@ class Timeline {
 
 /** Show some items in a list; one that has not changed is left as it is. */
 const fillList = (list, items) => {
-  items.forEach(({ mark, name, under, url }, number) => {
-    const told = JSON.stringify([mark, name, url]), known = list.children[number];
-    if (known?.dataset.told === told) { known.querySelector(".under").textContent = under; return; }
-    const item = document.createElement("li"), row = document.createElement("div"), words = document.createElement("div"), link = document.createElement(url ? "a" : "span"), below = document.createElement("span");
+  items.forEach(({ mark, name, under, end, url }, number) => {
+    const told = JSON.stringify([mark, name, under, url]), known = list.children[number];
+    if (known?.dataset.told === told) { known.querySelector(".number").textContent = end; return; }
+    const item = document.createElement("li"), row = document.createElement("div"), words = document.createElement("div"), link = document.createElement(url ? "a" : "span"), below = document.createElement("span"), last = document.createElement("span");
     item.dataset.told = told;
-    row.className = "item"; link.className = url ? "name row" : "name"; below.className = "under";
-    link.textContent = name; below.textContent = under;
+    row.className = mark ? "item" : "item is-plain"; link.className = url ? "name row" : "name"; below.className = "under"; last.className = "number";
+    link.textContent = link.title = name; below.textContent = under; last.textContent = end;
     if (url) link.href = url;
     words.append(link, below);
-    row.append(mark ? markElement(mark) : document.createElement("span"), words);
+    row.append(...(mark ? [markElement(mark)] : []), words, last);
     item.append(row);
     if (known) known.replaceWith(item); else list.append(item);
   });

@@ -1,4 +1,4 @@
-// Times in the zone of the reader, and how long ago they were, as time goes on.
+// Times in the zone of the reader, all in one form, and how long ago they were, as time goes on.
 (() => {
   "use strict";
   const roughly = (seconds) => {
@@ -16,17 +16,20 @@
     return hours ? `${hours} h ${minutes} min` : `${minutes} min ${Math.floor(seconds) % 60} s`;
   };
   const put = (node, text) => { if (node.textContent !== text) node.textContent = text; };
-  const day = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
-  const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", fractionalSecondDigits: 1, hour12: false });
+  const digits = (number, count = 2) => String(number).padStart(count, "0");
+  const clock = (at) => { const time = new Date(at); return [time.getHours(), time.getMinutes(), time.getSeconds()].map((each) => digits(each)).join(":"); };
+  const exact = (at) => { const time = new Date(at); return `${time.getFullYear()}-${digits(time.getMonth() + 1)}-${digits(time.getDate())} ${clock(at)}`; };
+  const milliseconds = (at) => `.${digits(new Date(at).getMilliseconds(), 3)}`;
+  window.dagorama.clock = clock;
   const update = () => {
     for (const node of document.querySelectorAll("time[datetime]")) {
       const at = Date.parse(node.dateTime);
       if (Number.isNaN(at)) continue;
       if (node.dataset.seen !== node.dateTime) {
         node.dataset.seen = node.dateTime;
-        if (!("exact" in node.dataset)) node.title = day.format(at);
-        if ("exact" in node.dataset) put(node, day.format(at));
-        if ("clock" in node.dataset) put(node, clock.format(at));
+        if ("exact" in node.dataset) put(node, exact(at) + (node.dataset.exact === "ms" ? milliseconds(at) : ""));
+        else node.title = exact(at) + milliseconds(at);
+        if ("clock" in node.dataset) put(node, clock(at) + milliseconds(at).slice(0, 2));
       }
       if ("ago" in node.dataset) put(node, ago(at));
       if ("since" in node.dataset) put(node, lasting(Math.max(0, (Date.now() - at) / 1000)));
