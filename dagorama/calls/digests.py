@@ -21,6 +21,8 @@ from dagorama.calls.payload import decode, no_promises
 _ATOMS = (type(None), bool, int, float, complex, type(...))
 #: Known by their names, to pickle as well.
 _NAMED = (type, FunctionType, BuiltinFunctionType)
+#: The attribute of an object that stands for all of it, where some of what it has makes it no other.
+COMPARED = "_dagorama_compared"
 #: How objects are asked to take themselves apart: from 5 on, some of their parts would be no values.
 _PROTOCOL = 4
 
@@ -28,7 +30,7 @@ _PROTOCOL = 4
 def digest_of_call(arguments: Mapping[str, object], payload: bytes) -> bytes:
     """Return the digest of the arguments of a call, by name; that of its payload where it cannot be taken apart."""
     try:
-        return _Digesting().digest(dict(arguments))
+        return Digesting().digest(dict(arguments))
     except Exception:  # the code of users' objects runs here; what contains itself ends here, too
         return sha256(payload).digest()
 
@@ -49,12 +51,12 @@ def digest_of_construction(payload: bytes, constructor: Callable[..., object] | 
             args, kwargs = content
             content = dict(signature(constructor).bind(None, *args, **kwargs).arguments)
             content.pop(next(iter(content)))  # self
-        return _Digesting().digest(content)
+        return Digesting().digest(content)
     except Exception:  # as above; or the payload names what this program has not got
         return sha256(payload).digest()
 
 
-class _Digesting:
+class Digesting:
     """Makes the digest of a value. A part that occurs in it often is taken apart once."""
 
     def __init__(self) -> None:
@@ -71,13 +73,17 @@ class _Digesting:
         if kind in _ATOMS:
             return _joined(kind, [repr(value).encode()])
         if isinstance(value, _NAMED):
-            return _joined(type, [f"{module_name(value.__module__ or '')}:{value.__qualname__}".encode()])
+            return _joined(type, self.name_of(value))
         known = self._known.get(id(value))
         if known is None:
             known = _joined(kind, self._parts(value, kind))
             self._known[id(value)] = known
             self._kept.append(value)
         return known
+
+    def name_of(self, value: Any) -> list[bytes]:
+        """Return what is known of a function or class: its name."""
+        return [f"{module_name(value.__module__ or '')}:{value.__qualname__}".encode()]
 
     def _parts(self, value: Any, kind: type) -> Iterable[bytes]:
         if kind in (list, tuple):
@@ -86,6 +92,8 @@ class _Digesting:
             return sorted(map(self.digest, value))
         if kind is dict:
             return self._entries(value.items())
+        if hasattr(kind, COMPARED):
+            return [self.digest(getattr(value, COMPARED))]
         reduce: Callable[[Any], Any] | None = cast(Any, copyreg.dispatch_table).get(kind)
         reduced = reduce(value) if reduce is not None else value.__reduce_ex__(_PROTOCOL)
         if isinstance(reduced, str):

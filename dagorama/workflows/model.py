@@ -95,6 +95,11 @@ class Workflow:
         """Return the SHA-256 of what it says, in hexadecimal digits: the same text twice is one version."""
         return version_of(self)
 
+    @property
+    def _dagorama_compared(self) -> str:
+        """Return what is compared of it where it was started under a key before: not places, nor bytes of packing."""
+        return self.version
+
     def task(self, task_id: str) -> Task:
         """Return the task of this id; `KeyError` for none."""
         return self._by_id[task_id]

@@ -11,14 +11,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar
 
-from dagorama.code_signature import calculate_function_hash
+from dagorama.contents import digest_of_content
 from dagorama.workflows.function_calls import call_in_process
 from dagorama.workflows.function_process import pack, read_value
 from dagorama.workflows.model import TaskRun
 from dagorama.workflows.problems import TaskFailed
 from dagorama.workflows.staging.runs import run_path
 from dagorama.workflows.staging.secrets import filled_in
-from dagorama.workflows.versions import version_of
 
 #: The folder of calls in the directory of a run, with which it goes.
 _CALLS = "calls"
@@ -77,7 +76,7 @@ def make_call(
     except Exception as error:
         raise ValueError(f"cannot travel to a worker: {error}") from error
     return Call(
-        digest=_digest(function, args, kwargs) or sha256(packed).hexdigest(),
+        digest=_digest(function, (args, dict(kwargs)), module, packed),
         values=tuple(sorted(one.task_id for one in places if isinstance(one, ValueOf))),
         secrets=tuple(sorted(one.text for one in places if isinstance(one, Secret))),
         packed=packed,
@@ -106,14 +105,12 @@ def _leaves(given: object) -> Iterator[ValueOf | Secret]:
     return (one for one in found if isinstance(one, (ValueOf, Secret)))
 
 
-def _digest(function: Callable[..., object], args: tuple[object, ...], kwargs: Mapping[str, object]) -> str:
-    """Return the digest of a call by its code and plain data; empty where there is more to it."""
+def _digest(function: Callable[..., object], args: object, module: str, packed: bytes) -> str:
+    """Return the digest of a call by its content; of its bytes, which are others next time, where that is not seen."""
     try:
-        code = calculate_function_hash(function)
-        enclosed = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-        return version_of([code, enclosed, args, dict(kwargs)])
-    except (TypeError, ValueError):
-        return ""
+        return digest_of_content((function, args), module=module)
+    except Exception:  # users' objects have their say here; what contains itself ends here, too
+        return sha256(packed).hexdigest()
 
 
 @contextmanager

@@ -244,14 +244,18 @@ def test_a_file_with_a_dag_is_run(tmp_path: Path) -> None:
     assert (tmp_path / "where").read_text().strip() == str(tmp_path)
 
 
-def test_a_file_with_a_dag_goes_to_a_broker(tmp_path: Path) -> None:
-    """`dagorama apply` starts it on workers that cannot import the file."""
+def test_a_file_with_a_dag_goes_to_a_broker_once_under_a_key(tmp_path: Path) -> None:
+    """Workers run it that cannot import it. Each process packs its classes in other bytes, and it is one start."""
     (tmp_path / "train.py").write_text(TRAIN)
-    done = command("apply", "train.py:dag", folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    run = attach(done.stdout.strip())
+    first, second = (command("apply", "train.py:dag", "--key", "of march", folder=tmp_path) for _ in range(2))
+    assert (first.returncode, second.returncode, second.stdout) == (0, 0, first.stdout), first.stderr + second.stderr
+    assert "was started under this key before" in second.stderr
+    run = attach(first.stdout.strip())
     run.wait(WAIT_S)
     assert run.tags["workflow"] == "train"
+    (tmp_path / "train.py").write_text(TRAIN.replace("scale * 10", "scale * 11"))
+    third = command("apply", "train.py:dag", "--key", "of march", folder=tmp_path)
+    assert (third.returncode, "of march" in third.stderr) == (4, True), third.stderr
 
 
 def test_a_file_with_a_dag_is_checked_and_exported(tmp_path: Path) -> None:

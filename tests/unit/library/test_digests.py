@@ -116,6 +116,24 @@ def test_other_arguments_have_other_digests() -> None:
     assert len(set(digests)) == len(DIFFERENT)
 
 
+@dataclass
+class Packed:
+    """A thing of which a part is other bytes each time."""
+
+    version: str
+    packing: bytes
+
+    @property
+    def _dagorama_compared(self) -> str:
+        return self.version
+
+
+def test_what_stands_for_an_object_is_compared() -> None:
+    """All else of it makes it no other; nor is it equal to what stands for it."""
+    assert digest(Packed("1", b"a")) == digest(Packed("1", b"b"))
+    assert len({digest(Packed("1", b"")), digest(Packed("2", b"")), digest("1")}) == 3
+
+
 def test_names_of_arguments_count() -> None:
     """The same value for another parameter is another start."""
     assert digest_of_call({"a": 1}, b"") != digest_of_call({"b": 1}, b"")

@@ -278,25 +278,85 @@ def test_what_cannot_travel_is_told_when_it_is_loaded() -> None:
     assert "'c' cannot travel to a worker: " in second
 
 
+#: A DAG with all that is packed in other bytes by each process, or not packed as the file has it.
+VERSIONS = """
+import os
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import partial
+from dagorama.workflows.operators import DAG, HttpOperator, PythonOperator
+
+SCALE = int(os.environ["SCALE"])
+
+class Size(Enum):
+    SMALL = 1
+    LARGE = 2
+
+class Base(ABC):
+    @abstractmethod
+    def scaled(self): ...
+
+@dataclass
+class Model(Base):
+    weights: list
+    size: Size = Size.SMALL
+    names: set = field(default_factory=lambda: {"some", "words", "in", "a", "set"})
+
+    def scaled(self):
+        return [later(each) for each in self.weights]
+
+    @property
+    def last(self):
+        return self.weights[-1] * 1
+
+    @classmethod
+    def made(cls):
+        return cls([])
+
+def later(weight):
+    return weight * SCALE
+
+def fit(model, count):
+    return fit(model, count - 1) if count else (model, Size.LARGE)
+
+with DAG("versions") as dag:
+    PythonOperator("fit", fit, [Model([1]), 2], retries=1)
+    PythonOperator("partial", partial(fit, Model([2])), [0])
+    HttpOperator("ask", "http://localhost/", response_check=lambda answer: answer.status_code == 200)
+"""
+
+
+#: What may change in it, and makes another version.
+CHANGES = (
+    ("Model([1])", "Model([3])"),
+    ("== 200", "== 201"),
+    ("count - 1", "count - 2"),
+    ("weights[-1] * 1", "weights[-1] * 2"),
+    ("cls([])", "cls([1])"),
+    ("LARGE = 2", "LARGE = 3"),
+)
+
+
 def test_a_version_is_that_of_what_is_said(tmp_path: Path) -> None:
-    """The same file has the same version in every process, and another one when a function or an argument changes."""
-    text = (
-        "from dagorama.workflows.operators import DAG, PythonOperator\n"
-        "def f(x):\n    return x in {'some', 'words', 'in', 'a', 'set'}\n"
-        "with DAG('versions') as dag:\n"
-        "    PythonOperator('f', f, ['words'], retries=1)\n"
-    )
-    file = tmp_path / "versions.py"
-    versions: list[str] = []
-    for changed in (text, text, text.replace("['words']", "['others']"), text.replace("return x", "return not x")):
-        file.write_text(changed)
-        words = [sys.executable, "-B", "-c", "import versions; print(versions.dag.load().workflow.version)"]
+    """The same file has the same version in every process, and another one when something changes that goes along."""
+    program = "import sys; print(*[__import__(name).dag.load().workflow.version for name in sys.argv[1:]])"
+    changed = {f"changed{number}": VERSIONS.replace(*change) for number, change in enumerate(CHANGES)}
+    for name, text in {"versions": VERSIONS, **changed}.items():
+        (tmp_path / f"{name}.py").write_text(text)
+
+    def versions(*names: str, scale: str, seed: str) -> list[str]:
         environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{Path(__file__).parents[3]}"}
-        environment["PYTHONHASHSEED"] = str(len(versions) + 1)
+        environment |= {"SCALE": scale, "PYTHONHASHSEED": seed}
+        words = [sys.executable, "-B", "-c", program, *names]
         done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True, timeout=100)
-        versions.append(done.stdout)
-    assert versions[0] == versions[1]
-    assert len(set(versions)) == 3
+        return done.stdout.split()
+
+    (first,) = versions("versions", scale="1", seed="1")
+    (scaled,) = versions("versions", scale="2", seed="2")
+    again, *others = versions("versions", *changed, scale="1", seed="3")
+    assert again == first
+    assert len({first, scaled, *others}) == len(CHANGES) + 2
 
 
 def test_a_callable_without_code_has_a_version(tmp_path: Path) -> None:
