@@ -34,8 +34,9 @@ def artifacts_command(instance: str, names: tuple[str, ...], output: str | None,
     found = find_instance(instance)
     chosen = _chosen(list(artifacts(found.id)), names)
     if output is not None:
-        placed = _placed(chosen, Path(output))
-        lost = [problem for path, each in placed.items() if (problem := _written(each, path))]
+        lost: list[str] = []
+        placed = _placed(chosen, Path(output), lost)
+        lost += [problem for path, each in placed.items() if (problem := _written(each, path))]
         if lost:
             raise Failed("\n".join(lost))
     elif as_json:
@@ -60,14 +61,17 @@ def _fits(artifact: SavedArtifact, name: str) -> bool:
     return artifact.label == name or artifact.label.startswith(f"{name.rstrip('/')}/")
 
 
-def _placed(chosen: list[SavedArtifact], directory: Path) -> dict[Path, SavedArtifact]:
-    """Return where each artifact is written below a directory, whatever its job is named; raise `Refused`."""
+def _placed(chosen: list[SavedArtifact], directory: Path, lost: list[str]) -> dict[Path, SavedArtifact]:
+    """Return where each artifact is written below a directory, whatever its job is named, and add to `lost` why one is
+    not. Raise `Refused` where one would take the place of another.
+    """
     placed: dict[Path, SavedArtifact] = {}
     for each in chosen:
         try:
             path = directory / PurePosixPath(place_below(".", each.label))
         except BadPlace as error:
-            raise Refused(f"{each.label!r} cannot be written: {error}") from None
+            lost.append(f"{each.label!r} cannot be written: {error}")
+            continue
         if placed.setdefault(path, each) is not each:
             before = placed[path].info.job
             raise Refused(

@@ -20,6 +20,8 @@ from dagorama.workflows.staging.steps import Upload
 UPLOADS_MAX = 200
 #: So many jobs are named in a notice.
 _NAMED_MAX = 5
+#: For so many commands the programs are told that stand for them.
+_COMMANDS_TOLD_MAX = 20
 
 
 def prepare(workflow: Workflow, options: RunOptions) -> JobsParameters:
@@ -33,7 +35,10 @@ def prepare(workflow: Workflow, options: RunOptions) -> JobsParameters:
     folder = (options.commands or Path(workflow.source).parent).absolute()
     looked_for = dict.fromkeys(name for task in here if (name := _command(task).argv[0]).startswith("/"))
     commands = {name: str(program) for name in looked_for if (program := _program(name, folder)) is not None}
-    notices = [f"{command} is {program} here, for the executor {PROCESS}" for command, program in commands.items()]
+    told = list(commands.items())[:_COMMANDS_TOLD_MAX]
+    notices = [f"{command} is {program} here, for the executor {PROCESS}" for command, program in told]
+    if len(commands) > len(told):
+        notices.append(f"and so are {len(commands) - len(told):,} more commands, all of them in {folder}")
     absent = [name for name in looked_for if name not in commands and not os.path.exists(name)]
     if absent:
         notices.append(

@@ -256,6 +256,19 @@ def test_absolute_commands_that_are_nowhere_are_told(tmp_path: Path) -> None:
     ) == parameters.notices
 
 
+def test_very_many_commands_are_counted(tmp_path: Path) -> None:
+    """Who starts a run reads a few lines about its commands, however many it has."""
+    for number in range(23):
+        (tmp_path / f"{number}.sh").touch()
+    jobs = ", ".join(f"{{name: j{number}, cmd: /{number}.sh}}" for number in range(23))
+    (tmp_path / "jobs.yaml").write_text(f"jobs: [{jobs}]")
+    parameters = prepare_run(load_workflow(tmp_path / "jobs.yaml").workflow, RunOptions())
+    assert isinstance(parameters, JobsParameters)
+    assert parameters.notices[19].startswith("/19.sh is ")
+    assert parameters.notices[20:] == (f"and so are 3 more commands, all of them in {tmp_path}",)
+    assert len(parameters.commands) == 23
+
+
 def test_a_job_is_told_nothing_of_others(tmp_path: Path) -> None:
     """Each gets its own uploads and program: with all of them in all, a large run would be its square in size."""
     jobs = [f"{{name: j{n}, cmd: /{n % 3}.sh, inputs: [{{cache: c{n % 2}, local: l}}]}}" for n in range(6)]
