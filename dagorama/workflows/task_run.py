@@ -8,14 +8,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
+from dagorama import Node
+from dagorama.definition import attach
 from dagorama.logging import get_logger
-from dagorama.node_context import context
+from dagorama.node_context import NodeContext, context
+from dagorama.settings import should_run_inline
+from dagorama.states import ENDED
 from dagorama.workflows.artifacts import Artifact
 from dagorama.workflows.executors.finding import executor_named
 from dagorama.workflows.executors.following import follow
 from dagorama.workflows.executors.port import Job, JobState
 from dagorama.workflows.model import Command, RunInfo, Task
-from dagorama.workflows.problems import TaskFailed
+from dagorama.workflows.problems import TaskFailed, TaskLeft
+
+#: The types of failures of attempts that have not seen the end of their jobs: lost ones, as the broker names them, too.
+_LOST = frozenset({"AttemptLost", "WorkerLost", "WorkerSilent", f"{TaskLeft.__module__}:{TaskLeft.__qualname__}"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,10 +68,14 @@ class RunningTask:
             workflow=self.info.name,
             task_id=self.task.id,
             run_id=self.run_id,
-            command=replace(command, directory=os.path.join(self.info.directory, command.directory)),
+            command=replace(command, directory=_joined(self.info.directory, command.directory)),
             env={**dict(self.task.env), **dict(command.env)},
             timeout_s=self.task.timeout_s,
             begins_in=self.info.directory,
+            title=self.task.shown,
+            tier=self.task.tier,
+            attempts_ended=lambda: _attempts_ended(node),
+            goes_on=lambda: _goes_on(node),
         )
         status = follow(executor, job, should_stop=lambda: node.cancelled, tell=_told, warn=self._warn)
         if status.state is JobState.CANCELLED:
@@ -84,3 +95,26 @@ def _told(stream: int, text: str) -> None:
     to = sys.stdout if stream == 1 else sys.stderr
     to.write(text)
     to.flush()
+
+
+def _joined(begins_in: str, directory: str) -> str:
+    """Return the folder of a command; `os.path.join` would add a slash to the one that it begins in."""
+    return os.path.join(begins_in, directory) if directory else begins_in
+
+
+def _asked(node: NodeContext) -> Node:
+    """Ask the broker how a running node stands."""
+    return attach(node.instance_id).node(node.node_id)
+
+
+def _attempts_ended(node: NodeContext) -> int:
+    """Return how many attempts of a node have ended with their jobs."""
+    if should_run_inline():
+        return 0
+    status = _asked(node).status
+    return len(status.undone) + sum(failure.type not in _LOST for failure in status.failures)
+
+
+def _goes_on(node: NodeContext) -> bool:
+    """Return whether a node whose attempt here is to stop has not ended: another attempt of it is there, or to come."""
+    return not should_run_inline() and _asked(node).state not in ENDED

@@ -1,6 +1,7 @@
-"""The storages, and the cluster, that the suites are run over."""
+"""The storages, and the platforms, that the suites are run over."""
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from dagorama_broker.storage.journal import Journal
 from dagorama_broker.storage.memory import MemoryJournal
 from dagorama_broker.storage.sqlite import SqliteJournal
 from tests.conformance.cluster import FakeCluster, served
+from tests.conformance.domino import FakeDomino
+from tests.conformance.domino import served as served_domino
 
 
 class Storage:
@@ -62,3 +65,14 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeClu
         monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
         monkeypatch.setenv("DAGORAMA_KUBERNETES", str(settings))
         yield cluster
+
+
+@pytest.fixture
+def domino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDomino]:
+    """Serve a Domino, which the `domino` executor finds by its settings."""
+    if find_spec("domino") is None:
+        pytest.fail("there is no client of Domino in this environment; install it with: pip install -e '.[dev,domino]'")
+    with served_domino(tmp_path / "domino", tmp_path) as (domino, settings):
+        for name, value in settings.items():
+            monkeypatch.setenv(name, value)
+        yield domino

@@ -25,8 +25,8 @@ from tests.timing import WAIT_S, until
 
 pytestmark = pytest.mark.timeout(300)
 
-EXECUTORS = ["container", "kubernetes", "process"]
-HAS_TWO_STREAMS = {"container": True, "kubernetes": False, "process": True}
+EXECUTORS = ["container", "domino", "kubernetes", "process"]
+HAS_TWO_STREAMS = {"container": True, "domino": False, "kubernetes": False, "process": True}
 
 #: A program whose child leaves its group, and which, like the child, will not end when asked to. Each writes its id.
 STUBBORN = """
@@ -54,6 +54,8 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
         use_shell(request, monkeypatch)
     if request.param == "kubernetes":
         request.getfixturevalue("cluster")
+    if request.param == "domino":
+        request.getfixturevalue("domino")
     return str(request.param)
 
 
@@ -246,7 +248,7 @@ def test_a_job_whose_following_failed_is_followed_on(executor: Executor) -> None
     assert (told.text[1], Path("started").read_text()) == ("last\n", "\n")
 
 
-@pytest.mark.parametrize("kind", ["container", "process"], indirect=True)  # a cluster keeps its Jobs
+@pytest.mark.parametrize("kind", ["container", "process"], indirect=True)  # platforms keep theirs
 def test_a_job_that_nobody_follows_ends(
     kind: str, worker: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

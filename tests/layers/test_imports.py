@@ -254,6 +254,7 @@ BARE = {"click", "google.protobuf", "grpc", "grpc_health", "rich"}
 EXTRAS = {
     "dagorama.ui": {"jinja2", "markupsafe", "starlette", "uvicorn"},
     "dagorama.hot_reload": {"watchfiles"},
+    "dagorama.workflows.executors.domino": {"domino", "requests"},
     "dagorama.workflows.executors.kubernetes": {"httpx2", "lightkube"},
     "dagorama.workflows.jobs.yaml_reading": {"yaml"},
     "dagorama.effects": {"psycopg"},

@@ -17,12 +17,15 @@ GROUP = "dagorama.executors"
 #: Those that dagorama brings. They need no metadata, which a checkout may have from an earlier version.
 OWN = {
     "container": "dagorama.workflows.executors.container.executor:ContainerExecutor",
+    "domino": "dagorama.workflows.executors.domino.executor:DominoExecutor",
     "kubernetes": "dagorama.workflows.executors.kubernetes.executor:KubernetesExecutor",
     "process": "dagorama.workflows.executors.process.executor:ProcessExecutor",
 }
 #: The executor of jobs, and of tasks that are containers; without it they run as processes.
 EXECUTOR_SETTING = "DAGORAMA_EXECUTOR"
-PROCESS, CONTAINER = "process", "container"
+PROCESS, CONTAINER, DOMINO = "process", "container", "domino"
+#: Executors of images: a task that cannot name one runs as a process where they are chosen.
+OF_IMAGES = frozenset({CONTAINER, "kubernetes"})
 
 
 def chosen_executor() -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NewType, Protocol
+from typing import NewType, Protocol, runtime_checkable
 
 from dagorama.workflows.model import Command
 
@@ -68,6 +68,15 @@ class Job:
     #: The folder that the commands of the run begin in, on the machine that it was started on; empty for none. The
     #: command's own directory has it already.
     begins_in: str = ""
+    #: The task's name for people; empty: its id.
+    title: str = ""
+    #: The name of the task's resource class; empty for none.
+    tier: str = ""
+    #: Asks the broker how many attempts of its task have ended with their jobs, lost ones aside: so it is the same for
+    #: all that follow one job, and greater for a next one. For executors that cannot forget what has ended.
+    attempts_ended: Callable[[], int] = field(default=lambda: 0, compare=False, repr=False)
+    #: Asks the broker, once this attempt is to stop, whether another follows the job, or will: then it is not to end.
+    goes_on: Callable[[], bool] = field(default=lambda: False, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,4 +149,39 @@ class Executor(Protocol):
 
     def leave(self, handle: Handle) -> None:
         """Follow a job no more, which has not ended: the next `submit` of its key goes on with it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A program that is to go on when its task has ended, as an executor is asked to deploy it."""
+
+    #: "model" for a function of Python behind HTTP, "app" for a web application.
+    kind: str
+    task_id: str
+    name: str
+    description: str = ""
+    #: Of a model: where its function is.
+    file: str = ""
+    function: str = ""
+    #: The one of this id is replaced; empty for none.
+    id: str = ""
+    #: The one of its name is replaced.
+    by_name: bool = False
+    #: What it runs in, as the executor names that; empty for what it takes by itself.
+    environment: str = ""
+    #: The command of an app; nothing for that of its project.
+    argv: tuple[str, ...] = ()
+    tier: str = ""
+
+
+@runtime_checkable
+class Deploying(Protocol):
+    """An executor that has services of its own; with others they are programs of the worker's machine."""
+
+    def deploy(self, service: Service, should_stop: Callable[[], bool]) -> dict[str, str]:
+        """Deploy a service, wait until it runs, and return its id, name, and what else there is to know of it.
+
+        Raises `TaskFailed` for one that cannot be deployed, or does not come to run, and `JobStopped`.
+        """
         ...

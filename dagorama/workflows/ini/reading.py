@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -11,6 +12,7 @@ from dagorama.workflows.checks import check_characters, checked
 from dagorama.workflows.cron.parsing import parse_cron
 from dagorama.workflows.cron.times import never_comes
 from dagorama.workflows.cron.words import in_words, likely_meant
+from dagorama.workflows.executors.finding import DOMINO, OF_IMAGES, PROCESS, chosen_executor
 from dagorama.workflows.ini import options
 from dagorama.workflows.ini.lines import DEFAULT, Lines, Option, Section
 from dagorama.workflows.ini.options import APP, MODEL, OF_WORKFLOW, OPTIONS, RUN, SCHEDULED
@@ -33,7 +35,7 @@ def read(text: str, source: str, *, strict: bool) -> Loaded:
         raise WorkflowError(unreadable)
     found = Findings()
     lines = Lines(text, source, {*OPTIONS, *OF_WORKFLOW}, found)
-    reading = _Reading(lines, configured_tiers(), found)
+    reading = _Reading(lines, configured_tiers(), found, source)
     workflow = Workflow(
         name=Path(source).stem or "workflow",
         tasks=tuple(map(reading.task, lines.sections)),
@@ -47,13 +49,14 @@ def read(text: str, source: str, *, strict: bool) -> Loaded:
 class _Reading:
     """One control file on its way to a workflow."""
 
-    def __init__(self, lines: Lines, tiers: dict[str, Tier], found: Findings) -> None:
-        """Take the lines, and the tiers that there are; `found` takes all that is wrong."""
+    def __init__(self, lines: Lines, tiers: dict[str, Tier], found: Findings, source: str) -> None:
+        """Take the lines, the tiers that there are, and the name of the file; `found` takes all that is wrong."""
         self._default = lines.default.options
         self._names = {section.name for section in lines.sections}
         self._tiers = tiers
         self._found = found
         self._has_said: set[str] = set()
+        self._executor = self._chosen(source)
         for name, option in self._default.items():
             if name not in OPTIONS and name not in OF_WORKFLOW:
                 self._unknown(name, option.place)
@@ -80,6 +83,7 @@ class _Reading:
         return Task(
             id=section.name,
             work=self._work(kind, given, section.name, tier),
+            executor=self._executor,
             title=_text(given, "title") if kind in OPTIONS["title"].types else "",
             depends=self._depends(given.get("depends")),
             retries=self._read_option(given.get("max_retries"), options.retries, 0) if kind == RUN else 0,
@@ -122,6 +126,15 @@ class _Reading:
             message = f"{quoted(task.id)} wants the port of {quoted(apps[0].id)}, so no machine can have both"
             self._found.doubtful(task.place, message, "leave one of them out")
 
+    def _chosen(self, source: str) -> str:
+        """Return the executor of all tasks: the one that is chosen, unless that runs images, which no task here has."""
+        try:
+            chosen = chosen_executor()
+        except ValueError as error:
+            self._found.wrong(Place(file=source), str(error), "set it to one of them")
+            return PROCESS
+        return PROCESS if chosen in OF_IMAGES else chosen
+
     # -- the work --------------------------------------------------------------------------------------------------
 
     def _work(self, kind: str, given: dict[str, Option], task_id: str, tier: Tier) -> Work:
@@ -161,6 +174,7 @@ class _Reading:
             function=_text(given, "function"),
             model_id="" if by_name else model_id,
             deploy_by_name=by_name,
+            environment=_text(given, "environment"),
         )
 
     def _scheduled(self, given: dict[str, Option]) -> Scheduled:
@@ -215,6 +229,9 @@ class _Reading:
     def _tier(self, option: Option | None, kind: str) -> Tier:
         if option is None or kind == MODEL or not option.value:
             return Tier(name="")
+        if self._executor == DOMINO:  # which has tiers of its own; those here say which workers may ask for them
+            found = self._tiers.get(option.value.lower(), Tier(name=option.value))
+            return replace(found, name=option.value, resource_limits=())
         if not self._tiers:
             if "tiers" not in self._has_said:
                 self._has_said.add("tiers")
@@ -234,8 +251,8 @@ class _Reading:
         return self._read_option(given.get(name), options.boolean, False)
 
     def _ignored(self, given: dict[str, Option], name: str) -> None:
-        """Say once of an option that it is for other executors."""
-        if name in given and name not in self._has_said:
+        """Say once of an option of Domino's that it is for other executors than the one here."""
+        if name in given and name not in self._has_said and self._executor != DOMINO:
             self._has_said.add(name)
             message = f"{quoted(name)} is for other executors, and does nothing here"
             self._found.notice(given[name].place, message)

@@ -61,6 +61,8 @@ def _work_options(work: object) -> Iterator[tuple[str, str]]:
         yield "function", work.function
         if work.model_id:
             yield "model_id", work.model_id
+        if work.environment:
+            yield "environment", work.environment
         yield from _flags(work, "deploy_by_name")
     elif isinstance(work, AppService) and work.argv:
         yield "command", shlex.join(work.argv)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dagorama.workflows.checks import check_characters, checked
-from dagorama.workflows.executors.finding import CONTAINER, EXECUTOR_SETTING, PROCESS, chosen_executor
+from dagorama.workflows.executors.finding import CONTAINER, DOMINO, EXECUTOR_SETTING, PROCESS, chosen_executor
 from dagorama.workflows.jobs.collecting import Problems
 from dagorama.workflows.jobs.edges import read_edges
 from dagorama.workflows.jobs.fields import (
@@ -103,7 +103,9 @@ def _workflow(tree: Tree | None, problems: Problems) -> Workflow:
     if reader.has("root"):
         problems.notice(reader.line("root"), "root is ignored: roots follow from the neighbors")
     try:
-        chosen_executor()
+        if chosen_executor() == DOMINO:
+            message = f"jobs work in the directory of their run, which the executor {DOMINO!r} does not see"
+            problems.add(0, message, "take another executor, or write a control file")
     except ValueError as error:
         problems.add(0, str(error), "set it to one of them")
     tasks = _tasks(reader.require("jobs", a_list, _WAY_OUT), reader)

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import ClassVar
 
+from dagorama.node_context import context
+from dagorama.workflows.executors.finding import PROCESS, executor_named
+from dagorama.workflows.executors.port import Deploying, JobStopped, Service
 from dagorama.workflows.model import TaskRun
 from dagorama.workflows.problems import TaskFailed
 from dagorama.workflows.services.deploying import Plan, deploy, kept_port
@@ -32,6 +35,8 @@ class ModelService:
     model_id: str = ""
     #: The service of this name is replaced.
     deploy_by_name: bool = False
+    #: What it runs in, for executors that know environments.
+    environment: str = ""
 
     @property
     def replaces(self) -> str:
@@ -40,6 +45,19 @@ class ModelService:
 
     def run(self, here: TaskRun) -> dict[str, str]:
         """Deploy it, and return its id, name and address once its health check passes."""
+        service = Service(
+            kind=self.kind,
+            task_id=here.task.id,
+            name=self.name,
+            description=self.description,
+            file=self.file,
+            function=self.function,
+            id=self.model_id,
+            by_name=self.deploy_by_name,
+            environment=self.environment,
+        )
+        if (deployed := _deployed_elsewhere(service, here)) is not None:
+            return deployed
         module = "dagorama.workflows.services.model_server"
         directory = os.path.join(os.getcwd(), here.info.directory)
         plan = Plan(
@@ -79,6 +97,16 @@ class AppService:
 
     def run(self, here: TaskRun) -> dict[str, str]:
         """Stop the app of this name, deploy it anew, and return its name and address once it answers."""
+        service = Service(
+            kind=self.kind,
+            task_id=here.task.id,
+            name=self.name,
+            description=self.description,
+            argv=self.argv,
+            tier=here.task.tier,
+        )
+        if (deployed := _deployed_elsewhere(service, here)) is not None:
+            return deployed
         setting = os.environ.get("PORT") or str(APP_PORT)
         if not (setting.isascii() and setting.isdigit() and 0 < int(setting) < 65536):
             raise TaskFailed(task_id=here.task.id, problem=f"cannot be deployed: PORT={setting!r} is no port")
@@ -93,3 +121,16 @@ class AppService:
             resource_limits=self.resource_limits,
         )
         return deploy(plan, here, int(setting))
+
+
+def _deployed_elsewhere(service: Service, here: TaskRun) -> dict[str, str] | None:
+    """Deploy a service by the task's executor where that has services of its own; None for one of this machine."""
+    executor = None if here.task.executor == PROCESS else executor_named(here.task.executor, here.task.id)
+    if not isinstance(executor, Deploying):
+        return None
+    node = context()
+    try:
+        return executor.deploy(service, lambda: node.cancelled)
+    except JobStopped:
+        node.raise_if_cancelled()
+        raise

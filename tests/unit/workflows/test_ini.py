@@ -471,3 +471,60 @@ def test_the_old_names_are_there() -> None:
     assert PipelineRunner(dag, tick_freq=15).tick_freq == 15
     with pytest.raises(ValueError, match="file"):
         PipelineRunner(Workflow(name="made", tasks=dag.tasks))
+
+
+DOMINO = """
+[a]
+command = x.py
+tier = huge
+[s]
+command = x.py
+cron_string = @daily
+submit_as_running_user = true
+[m]
+type = model
+file = x.py
+function = f
+environment = Own
+"""
+
+
+def test_with_domino_its_own_options_mean_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its tiers and environments are its own, so nothing is said of them; all tasks are its."""
+    monkeypatch.setenv("DAGORAMA_EXECUTOR", "domino")
+    found = load(DOMINO)
+    assert {task.executor for task in found.workflow.tasks} == {"domino"}
+    assert found.warnings == ()
+    assert [one.message.partition(":")[0] for one in found.notices] == ["it is loaded and checked, but not scheduled"]
+    model = found.workflow.task("m").work
+    assert (found.workflow.task("a").tier, isinstance(model, ModelService) and model.environment) == ("huge", "Own")
+
+
+def test_with_domino_a_tier_of_the_settings_says_which_workers_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue and its limits hold; those of processes do not, as there is none."""
+    file = tmp_path / "tiers.toml"
+    file.write_text("[Huge]\nqueue = 'domino'\nrunning_max = 2\nresource_limits = {nofile = 10}\n")
+    monkeypatch.setenv("DAGORAMA_TIERS", str(file))
+    monkeypatch.setenv("DAGORAMA_EXECUTOR", "domino")
+    task = load(DOMINO).workflow.task("a")
+    assert (task.queue, [one.max for one in task.limits], task.work) == ("domino", [2], Command(argv=("x.py",)))
+
+
+@pytest.mark.parametrize("executor", ["container", "kubernetes", "process"])
+def test_without_domino_tasks_are_processes(executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control file names no images, and what is Domino's alone is said once to do nothing."""
+    monkeypatch.setenv("DAGORAMA_EXECUTOR", executor)
+    found = load(DOMINO)
+    assert {task.executor for task in found.workflow.tasks} == {"process"}
+    assert [one.message for one in found.notices if "other executors" in one.message] == [
+        f"'{name}' is for other executors, and does nothing here" for name in ("submit_as_running_user", "environment")
+    ]
+
+
+def test_an_executor_that_there_is_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not taken for none."""
+    monkeypatch.setenv("DAGORAMA_EXECUTOR", "dominoes")
+    (line,) = refused("[a]\ncommand = x\n")
+    assert line.startswith("demo.cfg: DAGORAMA_EXECUTOR names 'dominoes', and there are container, domino, ")

@@ -7,18 +7,18 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from secrets import token_hex
 from threading import Lock
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any, TypeVar
 
 from lightkube.resources.batch_v1 import Job as KubernetesJob
 
-from dagorama.logging import get_logger
+from dagorama.workflows.executors.asking import NotYet, ask_patiently
 from dagorama.workflows.executors.kubernetes.cluster import Cluster, ClusterAway, ClusterRefuses
 from dagorama.workflows.executors.kubernetes.logs import PodLogs, Position
 from dagorama.workflows.executors.kubernetes.manifest import FOLLOWER, KEY, TOLD, job_of, name_of
 from dagorama.workflows.executors.kubernetes.settings import Settings, read_settings
 from dagorama.workflows.executors.kubernetes.states import NEVER_STARTS, has_started, status_of
-from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus, JobStopped
+from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus
 from dagorama.workflows.executors.process.launching import grace_s
 from dagorama.workflows.problems import TaskFailed, TaskLeft
 
@@ -28,8 +28,6 @@ T = TypeVar("T")
 _LOOK_S, _LOOK_MAX_S = 0.05, 1.0
 #: So begins what a Job without a pod waits for.
 _NO_POD = "has no pod: "
-#: Waiting for the cluster, and for a Job of the same name to be gone.
-_AGAIN_S, _AGAIN_MAX_S = 0.2, 10.0
 #: A pod that is to go is waited for so long, that its log be connected.
 _CONNECTION_S = 5.0
 _RUNNING = JobStatus(state=JobState.RUNNING)
@@ -282,24 +280,14 @@ class KubernetesExecutor:
         `what` is how a job stands that is left so: a request whose answer is lost may have been heeded.
         """
         settings, _ = self._connected()
-        give_up_at = monotonic() + settings.away_s
-        pause_s = _AGAIN_S
-        while True:
-            try:
-                found = ask()
-                if found is not None:
-                    return found
-                why = "a Job of the same name is about to go"
-            except ClusterAway as error:
-                why = f"the cluster does not answer: {error}"
-            if monotonic() >= give_up_at:
-                problem = f"{what}: for {settings.away_s:g} s {why}; another attempt goes on from there"
-                raise TaskLeft(task_id=job.task_id, problem=problem)
-            if job.should_stop():
-                raise JobStopped
-            get_logger().warning("task %r waits: %s", job.task_id, why)
-            sleep(pause_s)
-            pause_s = min(2 * pause_s, _AGAIN_MAX_S)
+
+        def asked() -> T:
+            found = ask()
+            if found is None:
+                raise NotYet("a Job of the same name is about to go")
+            return found
+
+        return ask_patiently(job, asked, what=what, away=ClusterAway, who="the cluster", away_s=settings.away_s)
 
     def _made_or_found(self, cluster: Cluster, manifest: dict[str, Any], job: Job, handle: Handle) -> _Followed | None:
         """Make a Job, or find the one of the name and take it over; None for one that is on its way out."""

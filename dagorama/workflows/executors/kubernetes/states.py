@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING
 
+from dagorama.workflows.executors.ends import status_words
 from dagorama.workflows.executors.kubernetes.manifest import CONTAINER
 from dagorama.workflows.executors.port import JobState, JobStatus
 
@@ -24,8 +24,6 @@ NEVER_STARTS = ("InvalidImageName", "ErrImageNeverPull")
 _NO_IMAGE = frozenset({"ErrImagePull", "ImagePullBackOff", "RegistryUnavailable", *NEVER_STARTS})
 #: Ends of containers that have not begun.
 _NOT_STARTED = frozenset({"StartError", "ContainerCannotRun", "ContainerStatusUnknown"})
-#: Shells and clusters add this to the number of the signal that has killed a program.
-_BY_SIGNAL = 128
 
 
 def status_of(job: Job, pod: Pod | None) -> JobStatus:
@@ -76,12 +74,7 @@ def _how_container_ended(end: ContainerStateTerminated) -> str:
         )
     if end.reason in _NOT_STARTED:
         return f"could not be started ({end.reason}, exit status {end.exitCode}){said}"
-    number = end.signal or (end.exitCode - _BY_SIGNAL)
-    try:
-        by_signal = f", as a program does that is killed by {signal.Signals(number).name}"
-    except ValueError:
-        by_signal = ""
-    return f"ended with exit status {end.exitCode}{by_signal}{said}"
+    return f"ended with {status_words(end.exitCode, end.signal or 0)}{said}"
 
 
 def _disruption(pod: Pod) -> str:

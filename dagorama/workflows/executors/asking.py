@@ -1,0 +1,45 @@
+"""A platform that does not answer is asked again, with patience."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from time import monotonic, sleep
+from typing import TypeVar
+
+from dagorama.logging import get_logger
+from dagorama.workflows.executors.port import Job, JobStopped
+from dagorama.workflows.problems import TaskLeft
+
+T = TypeVar("T")
+
+#: The pauses between questions, at first and in the end.
+_AGAIN_S, _AGAIN_MAX_S = 0.2, 10.0
+
+
+class NotYet(Exception):
+    """An answer cannot be had as yet; the message says why."""
+
+
+def ask_patiently(job: Job, ask: Callable[[], T], *, what: str, away: type[Exception], who: str, away_s: float) -> T:
+    """Return the answer of `ask`, which is asked again while it raises `NotYet`, or `away`, as `who` does not answer.
+
+    Raises `TaskLeft` when there was none for `away_s`, and `JobStopped`. `what` is how a job stands that is left so: a
+    request whose answer is lost may have been heeded.
+    """
+    give_up_at = monotonic() + away_s
+    pause_s = _AGAIN_S
+    while True:
+        try:
+            return ask()
+        except NotYet as error:
+            why = str(error)
+        except away as error:
+            why = f"{who} does not answer: {error}"
+        if monotonic() >= give_up_at:
+            problem = f"{what}: for {away_s:g} s {why}; another attempt goes on from there"
+            raise TaskLeft(task_id=job.task_id, problem=problem)
+        if job.should_stop():
+            raise JobStopped
+        get_logger().warning("task %r waits: %s", job.task_id, why)
+        sleep(pause_s)
+        pause_s = min(2 * pause_s, _AGAIN_MAX_S)

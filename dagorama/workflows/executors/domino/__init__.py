@@ -1,0 +1,1 @@
+"""The `domino` executor: commands as runs of a project at Domino, through its published client."""
