@@ -51,8 +51,8 @@ def analyze_command(instance: str, limit: int, as_json: bool) -> None:
     Each node waits for its dependencies (waiting), then for a worker (queued, or tainted where only some workers take
     it), may fail and back off (retrying), travels (transfer), runs (running), and may wait for the promises that it
     returned (joining). Where it was retried or rerun, the time in which it was over counts for nothing, and what these
-    nodes were at before is told as earlier. INSTANCE is an id, at least four of the digits that it begins or ends
-    with, or a key; while it runs, the time until now counts.
+    nodes were at before is told as earlier. INSTANCE is an id, at least four of the digits that it begins or ends with,
+    a key, or a workflow file; while it runs, the time until now counts.
     """
     looked_at = look_at(instance)
     found = looked_at.status

@@ -28,8 +28,8 @@ def artifacts_command(instance: str, names: tuple[str, ...], output: str | None,
     """List the files that the jobs of a run have saved, or write them to a directory.
 
     Each is named after its job, such as apple/output.txt. NAMES choose some of them: a whole name, or a job. INSTANCE
-    is an id, at least four of the digits that it begins or ends with, or a key. Status 4 for a name that there is not,
-    1 where some cannot be had; the others are written.
+    is an id, at least four of the digits that it begins or ends with, a key, or a workflow file. Status 4 for a name
+    that there is not, 1 where some cannot be had; the others are written.
     """
     found = find_instance(instance)
     chosen = _chosen(list(artifacts(found.id)), names)
@@ -103,8 +103,8 @@ def snapshot_command(instance: str, output: str | None) -> None:
     """Pack the directory of a run into a zip archive.
 
     It has to be on this machine, or where this machine and the workers share files (DAGORAMA_RUNS). INSTANCE is an id,
-    at least four of the digits that it begins or ends with, or a key. Symbolic links, pipes and the like are left out,
-    and listed. Status 4 for a run without a directory here.
+    at least four of the digits that it begins or ends with, a key, or a workflow file. Symbolic links, pipes and the
+    like are left out, and listed. Status 4 for a run without a directory here.
     """
     found = find_instance(instance)
     path = output or f"{found.id}.zip"

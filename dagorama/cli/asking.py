@@ -16,6 +16,7 @@ from dagorama.cli.failure import CannotStart, Refused
 from dagorama.cli.options import check_is_text, takes_address, use_address
 from dagorama.client.status import FILE_TAG, WORKFLOW_RUN
 from dagorama.errors import BrokerRefused, BrokerUnavailable
+from dagorama.logging import printable
 from dagorama.options import checked_key
 from dagorama.settings import INLINE_ENVIRONMENT_FLAG
 from dagorama.workflows.formats import file_tag, format_of
@@ -71,6 +72,8 @@ def find_instance(text: str) -> Instance:
     found = _ids_under(text)
     if digits is None:
         if not found and (latest := latest_run(text)) is not None:
+            told = f"{text} stands for its latest run, {latest.id}, which is {latest.status.state}"
+            click.echo(printable(told), err=True)
             return latest
         if not found:
             raise Refused(f"{text!r} is no id, and no instance has that key, or is a run of such a file: {AN_ID}")

@@ -49,9 +49,9 @@ def find_worker(text: str) -> WorkerStatus:
 def retry_now(instance: str, node: str, as_json: bool) -> None:
     """Have a node that waits after a failed attempt tried at once.
 
-    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key too,
-    and NODE what one node only has: a label, the name of a function, whole or just the method's, or both, as in
-    load/orders-17.csv. Status 4 if the node does not wait for its next attempt.
+    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key or a
+    workflow file too, and NODE what one node only has: a label, the name of a function, whole or just the method's, or
+    both, as in load/orders-17.csv. Status 4 if the node does not wait for its next attempt.
     """
     whose = find_instance(instance)
     found = whose.node(find_node(whose, node))

@@ -34,7 +34,7 @@ def events(instance: str | None, follow: bool, after: str, limit: int | None, as
 
     With --json each event is an object in a line of its own. It has a `cursor`, after which --after goes on, as long as
     the broker still has what came since: some minutes, and not over its restart. Status 4 where it does not. INSTANCE
-    is an id, at least four of the digits that it begins or ends with, or a key.
+    is an id, at least four of the digits that it begins or ends with, a key, or a workflow file.
     """
     check_is_text(after)
     watched = None if instance is None else find_instance(instance)

@@ -32,7 +32,7 @@ def graph(instance: str, form: str | None, whole: bool, fold: bool, as_json: boo
 
     An arrow with a whole line is a value that went from one node into another, one with a broken line a call. Of more
     than 200 nodes one box stands for each function, with how many of them are in which state. INSTANCE is an id, at
-    least four of the digits that it begins or ends with, or a key.
+    least four of the digits that it begins or ends with, a key, or a workflow file.
     """
     if whole and fold:
         raise click.UsageError("give either --all or --fold")

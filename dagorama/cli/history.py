@@ -27,7 +27,7 @@ def history(instance: str | None, queue: str | None, worker: str | None, limit: 
     """List what was done to an instance and who did it, from its start to its end.
 
     Without INSTANCE it lists what was done to anything, newest first. INSTANCE is an id, at least four of the digits
-    that it begins or ends with, or a key. Names of people are what the programs said that they used.
+    that it begins or ends with, a key, or a workflow file. Names of people are what the programs said that they used.
     """
     if sum(one is not None for one in (instance, queue, worker)) > 1:
         raise click.UsageError("give one of INSTANCE, --queue and --worker")

@@ -51,11 +51,11 @@ def logs(
 ) -> None:
     """Print what the nodes of an instance have printed and logged, or what one of them has.
 
-    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key too,
-    and NODE what one node only has: a label, the name of a function, whole or just the method's, or both, as in
-    load/orders-17.csv. Each line has its time, its function, and the node's label, or the end of its id where several
-    nodes are of that; of an attempt that was not its first or last, #2 of 3. Lines that begin with -- say what is
-    missing. With --json each line is an object.
+    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key or a
+    workflow file too, and NODE what one node only has: a label, the name of a function, whole or just the method's, or
+    both, as in load/orders-17.csv. Each line has its time, its function, and the node's label, or the end of its id
+    where several nodes are of that; of an attempt that was not its first or last, #2 of 3. Lines that begin with -- say
+    what is missing. With --json each line is an object.
     """
     wanted = _filter(level, grep)
     found_in = find_instance(instance)

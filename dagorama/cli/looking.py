@@ -145,7 +145,8 @@ def _without(form: Form, *places: int) -> Form:
 def show(instance: str, node: str | None, limit: int, whole: bool, as_json: bool) -> None:
     """Show an instance, with what has failed and what has not ended; or one node, as `dagorama node` does.
 
-    INSTANCE is an id, at least four of the digits that it begins or ends with, or a key, and NODE is named as there.
+    INSTANCE is an id, at least four of the digits that it begins or ends with, a key, or a workflow file, and NODE is
+    named as there.
     """
     if node is not None:
         _show_node(instance, node, as_json=as_json)
@@ -250,9 +251,9 @@ def _labelled(function: str, node: NodeStatus) -> str:
 def node(instance: str, node: str, as_json: bool) -> None:
     """Show all there is to know of a node, with its failed attempts.
 
-    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key too,
-    and NODE what one node only has: a label, the name of a function, whole or just the method's, or both, as in
-    load/orders-17.csv.
+    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key or a
+    workflow file too, and NODE what one node only has: a label, the name of a function, whole or just the method's, or
+    both, as in load/orders-17.csv.
     """
     _show_node(instance, node, as_json=as_json)
 

@@ -49,11 +49,12 @@ def prune(
 ) -> None:
     """Remove instances that have ended, with their nodes, values and logs.
 
-    INSTANCE is an id, at least four of the digits that it begins or ends with, or a key; options choose many: all that
-    fit each of them, or --all. You are asked once, or say --yes. What runs stays: cancel it first (status 4). The
-    broker removes by itself what it has kept for long enough: DAGORAMA_KEEP_COMPLETED, _FAILED and _CANCELLED say how
-    long that is. Directories that the runs of workflows have on this machine (DAGORAMA_RUNS) go, too; other machines
-    remove theirs when the next run begins there.
+    INSTANCE is an id, at least four of the digits that it begins or ends with, a key, or a workflow file, for its
+    latest run; options choose many: all that fit each of them, or --all. You are asked once, or say --yes. What runs
+    stays: cancel it first (status 4). The broker removes by itself what it has kept for long enough:
+    DAGORAMA_KEEP_COMPLETED, _FAILED and _CANCELLED say how long that is. Directories that the runs of workflows have on
+    this machine (DAGORAMA_RUNS) go, too, with --all also those that `dagorama run` has left; other machines remove
+    theirs when the next run begins there.
     """
     for word in (*instances, definition, older_than):
         check_is_text(word)
@@ -80,13 +81,13 @@ def prune(
             return
         _ask(found_many)
     _report(remove(), dry_run=False, as_json=as_json)
-    _sweep()
+    _sweep(whole=everything and not (states or definition or older_than))
 
 
-def _sweep() -> None:
+def _sweep(*, whole: bool = False) -> None:
     """Remove the directories that removed runs of workflows have on this machine, and say so."""
     try:
-        gone = len(sweep())
+        gone = len(sweep(whole=whole))
     except DagoramaError:
         return  # a worker will
     if gone:

@@ -25,11 +25,11 @@ def rerun(instance: str, node: str, arguments: tuple[str, ...], as_json: bool) -
 
     It returns when the instance has ended again, and says of each of these nodes whether its value is the same, has
     changed, or is new; while nothing goes on, standard error says why. INSTANCE and NODE are ids, or at least four of
-    the digits that they begin or end with; INSTANCE may be a key too, and NODE what one node only has: a label, the
-    name of a function, whole or just the method's, or both, as in load/orders-17.csv. `dagorama show INSTANCE --all`
-    lists the nodes. ARGUMENTS such as limit=5 take the place of those that the node was called with, as texts of which
-    the worker makes what the type hints say; limit:=5 is JSON. Values of other nodes cannot be replaced. Status 1 if
-    the instance has failed, 4 if it runs or was cancelled.
+    the digits that they begin or end with; INSTANCE may be a key or a workflow file too, and NODE what one node only
+    has: a label, the name of a function, whole or just the method's, or both, as in load/orders-17.csv. `dagorama show
+    INSTANCE --all` lists the nodes. ARGUMENTS such as limit=5 take the place of those that the node was called with, as
+    texts of which the worker makes what the type hints say; limit:=5 is JSON. Values of other nodes cannot be replaced.
+    Status 1 if the instance has failed, 4 if it runs or was cancelled.
     """
     looked_at = find_instance(instance)
     node_id = find_node(looked_at, node)

@@ -31,10 +31,10 @@ def result(instance: str, wait: bool, output: str | None, as_json: bool) -> None
     """Print the value of an instance: what its first call, the entrypoint, returned.
 
     It is printed as `dagorama run` prints it. Modules that it needs are looked for in the current directory first.
-    INSTANCE is an id, at least four of the digits that it begins or ends with, or a key. Status 1 if there is no value
-    because a node failed or the instance was cancelled, 4 if it is not there yet, 5 if it is there and printed, but the
-    instance is failed, since nodes failed that it does not depend on: standard error names them. A file gets bytes and
-    texts as they are, and any other value pickled; with --json all as JSON.
+    INSTANCE is an id, at least four of the digits that it begins or ends with, a key, or a workflow file. Status 1 if
+    there is no value because a node failed or the instance was cancelled, 4 if it is not there yet, 5 if it is there
+    and printed, but the instance is failed, since nodes failed that it does not depend on: standard error names them. A
+    file gets bytes and texts as they are, and any other value pickled; with --json all as JSON.
     """
     sys.path.insert(0, working_directory())
     found = find_instance(instance)

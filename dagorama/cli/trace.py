@@ -32,8 +32,8 @@ def trace(instance: str, output: IO[str]) -> None:
 
     Open the file at ui.perfetto.dev, which keeps it in your browser, or in chrome://tracing. Each worker is a process
     there, with a row for each node that it ran at once; arrows lead from a node to those that its value went into. It
-    is JSON, in the Trace Event Format. INSTANCE is an id, at least four of the digits that it begins or ends with, or a
-    key.
+    is JSON, in the Trace Event Format. INSTANCE is an id, at least four of the digits that it begins or ends with, a
+    key, or a workflow file.
     """
     found = look_at(instance)
     check_size(found, way_out="there is no trace of it")

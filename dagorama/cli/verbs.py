@@ -62,7 +62,10 @@ def read_cap(text: str) -> int | None:
     return int(text) or None
 
 
-AN_INSTANCE = "INSTANCE is an id, at least four of the digits that it begins or ends with, or a key."
+AN_INSTANCE = (
+    "INSTANCE is an id, at least four of the digits that it begins or ends with, a key, or a workflow file, for its "
+    "latest run."
+)
 MANY = (
     "In its place options such as --definition choose the instances that fit all of them, of those that run unless "
     "--state says otherwise; you are asked once, or say --yes. Status 4 if any was refused."

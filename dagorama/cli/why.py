@@ -26,9 +26,9 @@ _ALL_HAVE = re.compile(rf"\b{re.escape(WORKFLOW_RUN)}\.\w+ (?!\()|\bdagorama\.wo
 def why(instance: str, node: str | None, as_json: bool) -> None:
     """Say why a node does not run; without NODE, the first node of the instance that has not ended.
 
-    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key too,
-    and NODE what one node only has: a label, the name of a function, whole or just the method's, or both, as in
-    load/orders-17.csv. Each line is held by the one below it that stands deeper.
+    INSTANCE and NODE are ids, or at least four of the digits that they begin or end with; INSTANCE may be a key or a
+    workflow file too, and NODE what one node only has: a label, the name of a function, whole or just the method's, or
+    both, as in load/orders-17.csv. Each line is held by the one below it that stands deeper.
     """
     found = find_instance(instance)
     told = found.why(find_node(found, node) if node else None)

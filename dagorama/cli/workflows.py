@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, TypeVar
@@ -13,7 +14,8 @@ from uuid import UUID
 
 import click
 
-from dagorama import Node, attach, instance_options, instances
+from dagorama import Instance, Node, attach, broker_settings, instance_options, instances
+from dagorama.cli.choosing import UNITS_S
 from dagorama.cli.failure import WrongFile
 from dagorama.cli.progress import LiveProgress
 from dagorama.cli.session import House, Settings, follow, house
@@ -33,6 +35,8 @@ from dagorama.workflows.model import Loaded, Workflow
 from dagorama.workflows.problems import Problem, WorkflowError
 from dagorama.workflows.running import FILE_TAG, start_workflow
 from dagorama.workflows.services.records import services
+from dagorama.workflows.staging.alone import noted_alone
+from dagorama.workflows.staging.runs import has_files, run_path
 from dagorama.workflows.view import TextView, others_failed, statuses_of
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -40,6 +44,13 @@ T = TypeVar("T")
 
 #: Seconds after which a job ends whose worker was killed: enough for another worker to be started, and no more.
 ORPHAN_S = "10"
+#: The settings that say for how long instances are kept, by how they ended; and one of their values.
+_KEPT_AS = {
+    "completed": "DAGORAMA_KEEP_COMPLETED",
+    "failed": "DAGORAMA_KEEP_FAILED",
+    "cancelled": "DAGORAMA_KEEP_CANCELLED",
+}
+_FOR_EVER = "forever"
 #: So long a command waits for what belongs to the end of its run.
 HOOKS_S = 8.0
 _LEFT = "what belongs to the end of the run, such as an exit notice,"
@@ -212,10 +223,11 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
         try:
             run = begin(ready)
             instance = attach(UUID(str(run.instance_id)))
-            with _cancelled_if_stopped(run, running):
-                follow(instance, running, _printed(view, run), settings.tolerations)
-            _print(view, run)
-            _wait_for_hooks(run)
+            with _directory_of(instance, settings):
+                with _cancelled_if_stopped(run, running):
+                    follow(instance, running, _printed(view, run), settings.tolerations)
+                _print(view, run)
+                _wait_for_hooks(run)
             view.take_others(others_failed(run))
             ended = [] if view.has_succeeded else told_end(run)
         except (BrokerUnavailable, BrokerRefused) as error:
@@ -235,6 +247,33 @@ def _wait_for_hooks(run: DAGInstance[dict[str, object]]) -> None:
             click.echo(printable(f"{_LEFT} is not done within {HOOKS_S:g} s, and not waited for: {last}"), err=True)
         except DagoramaError as error:
             click.echo(printable(f"{_LEFT} is not done: {error}"), err=True)
+
+
+@contextmanager
+def _directory_of(run: Instance, settings: Settings) -> Iterator[None]:
+    """Say where the files of a run are, when the block is over; where its broker goes with this command, note that."""
+    settings_of_broker = {one.name: one.value for one in broker_settings()}
+    kept = {state: settings_of_broker[name] for state, name in _KEPT_AS.items()}
+    is_alone = settings.storage.partition(":")[0] == "memory"
+    note = noted_alone(run.id, _seconds(kept["failed"])) if is_alone else nullcontext(lambda _: None)
+    with note as keep:
+        setting = kept["failed"]
+        try:
+            yield
+            setting = kept.get(run.refresh().state, setting)
+        finally:
+            keep(_seconds(setting))
+            path = run_path(str(run.id))
+            if has_files(path):
+                click.echo(printable(f"the files of the run are in {path}, and are kept {_for(setting)}"), err=True)
+
+
+def _seconds(kept: str) -> float:
+    return inf if kept == _FOR_EVER else float(kept[:-1]) * UNITS_S[kept[-1]]
+
+
+def _for(kept: str) -> str:
+    return kept if kept == _FOR_EVER else f"for {kept}"
 
 
 @contextmanager

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
 from time import monotonic, sleep
-from uuid import UUID
 
 from dagorama import broker_settings
 from dagorama.errors import NodeStopped
@@ -32,7 +31,7 @@ def run_job(command: Command, staging: Staging, here: TaskRun) -> tuple[str, ...
     command may be at work with it.
     """
     directory = make_run_directory(here.run_id)
-    sweep_sometimes(UUID(here.run_id))
+    sweep_sometimes(here.run_id)
     parameters = here.info.parameters if isinstance(here.info.parameters, JobsParameters) else JobsParameters()
     check = _in_time(here.task, "bring its inputs")
     with directory.folder(staging.folder, make=True):

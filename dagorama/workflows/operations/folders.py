@@ -18,7 +18,7 @@ from pathlib import Path
 from dagorama.workflows.configuration import SharedDirectory
 from dagorama.workflows.problems import TaskFailed
 from dagorama.workflows.staging.runs import run_path, runs_root
-from dagorama.workflows.staging.sweeping import remove_tree
+from dagorama.workflows.staging.sweeping import remove_tree, sweep_sometimes
 
 #: The folder of claims, beside those of runs.
 _CLAIMS = "claims"
@@ -50,6 +50,7 @@ class TaskFolders:
     def make(self) -> None:
         """Make the folders that are not there as yet, and a copy of each that may only be read."""
         run_path(self.run_id).mkdir(mode=0o700, parents=True, exist_ok=True)
+        sweep_sometimes(self.run_id)
         self.work.mkdir(parents=True, exist_ok=True)
         for directory in self.directories:
             self._kept(directory).mkdir(parents=True, exist_ok=True)

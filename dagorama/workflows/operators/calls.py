@@ -16,11 +16,9 @@ from dagorama.workflows.function_calls import call_in_process
 from dagorama.workflows.function_process import pack, read_value
 from dagorama.workflows.model import TaskRun
 from dagorama.workflows.problems import TaskFailed
-from dagorama.workflows.staging.runs import run_path
+from dagorama.workflows.staging.runs import CALLS, run_path
 from dagorama.workflows.staging.secrets import filled_in
-
-#: The folder of calls in the directory of a run, with which it goes.
-_CALLS = "calls"
+from dagorama.workflows.staging.sweeping import sweep_sometimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +117,9 @@ def _folder(here: TaskRun) -> Iterator[Path]:
 
     It is removed when the call has ended. Where an attempt is stopped before that, the next one may be using it.
     """
-    folder = run_path(here.run_id) / _CALLS / here.key
+    folder = run_path(here.run_id) / CALLS / here.key
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sweep_sometimes(here.run_id)
     try:
         yield folder
     except BaseException as error:

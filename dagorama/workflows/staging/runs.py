@@ -11,8 +11,11 @@ from pathlib import Path
 
 from dagorama.workflows.staging.directory import Directory
 from dagorama.workflows.staging.faults import Missing, StagingFailed
+from dagorama.workflows.staging.places import OWN
 
 ROOT_SETTING = "DAGORAMA_RUNS"
+#: The folder of calls of functions in the directory of a run.
+CALLS = "calls"
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
 
 
@@ -53,3 +56,13 @@ def run_directory(run_id: str) -> Directory:
     if not path.is_dir():
         raise Missing(what=f"the run's directory {path}")
     return Directory(path)
+
+
+def has_files(path: Path) -> bool:
+    """Return whether a run's directory is there, and has more than what is dagorama's own, or empty folders."""
+    for folder, folders, files in os.walk(path):
+        if Path(folder) == path:
+            folders[:] = [name for name in folders if name not in (OWN, CALLS)]
+        if files:
+            return True
+    return False

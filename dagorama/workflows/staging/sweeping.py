@@ -2,7 +2,7 @@
 
 A broker keeps word of each instance that it has removed, for a year. Nothing but that word (`InstancePruned`) removes a
 directory: one of a run that runs or is kept, one of another broker, and one that a broker which is away is asked about
-stay as they are.
+stay as they are. `dagorama run` leaves a note with its own, as its broker is gone: for how long it is kept (`alone`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from dagorama import DagoramaError, InstancePruned, UnknownId, attach
 from dagorama.jitter import chance
 from dagorama.logging import get_logger
 from dagorama.settings import should_run_inline
+from dagorama.workflows.staging.alone import left_alone, taken
 from dagorama.workflows.staging.runs import runs_root
 
 #: The workers of a machine look for such directories no more often than this many seconds, at so many of them.
@@ -31,30 +32,44 @@ MARK = ".swept"
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def sweep(root: Path | None = None) -> list[UUID]:
+def sweep(root: Path | None = None, *, whole: bool = False) -> list[UUID]:
     """Remove the directories of runs below a root that the broker has removed, and return the ids of these.
 
     Without `root` it is that of this machine. Of more than 1,000 directories that many are looked at, drawn at random.
-    Raises `BrokerUnavailable`, and `BrokerRefused` where the broker does not answer such questions.
+    Directories that `dagorama run` has left go when their time is over, and with `whole` all do. Raises
+    `BrokerUnavailable`, and `BrokerRefused` where the broker does not answer such questions.
     """
-    found = _runs_in(runs_root() if root is None else root)
-    gone = []
+    root = runs_root() if root is None else root
+    notes = left_alone(root)
+    gone = [run for run, note in notes.items() if _remove_alone(root / str(run), note, at_once=whole)]
+    found = [(path, run) for path, run in _runs_in(root) if run not in notes]
     for path, run in chance.sample(found, min(len(found), LOOKED_AT_MAX)):
         try:
             attach(run).refresh()
         except InstancePruned:
-            remove_tree(path)
-            if not path.exists():  # it may be another user's
+            if _remove(path):
                 gone.append(run)
         except UnknownId:
             pass  # of another broker, or of one that was begun anew
     return gone
 
 
-def sweep_sometimes(but: UUID) -> None:
+def _remove_alone(path: Path, note: Path, *, at_once: bool) -> bool:
+    """Remove a directory that `dagorama run` has left, if it is to go; return whether it has gone."""
+    with taken(note, at_once=at_once) as is_to_go:
+        return is_to_go and _remove(path)
+
+
+def _remove(path: Path) -> bool:
+    """Remove a directory; return whether it is gone: it may be another user's."""
+    remove_tree(path)
+    return not path.exists()
+
+
+def sweep_sometimes(but: str) -> None:
     """Have `sweep` done in the background, unless it was lately, or there is no directory but that of one run."""
     root = runs_root()
-    if should_run_inline() or _was_swept(root) or all(run == but for _, run in _runs_in(root)):
+    if should_run_inline() or _was_swept(root) or all(str(run) == but for _, run in _runs_in(root)):
         return
     Thread(target=_sweep_if_due, args=(root,), name="dagorama-sweep", daemon=True).start()
 

@@ -26,6 +26,7 @@ def _broker() -> Iterator[None]:
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give a workflow file in the current folder."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DAGORAMA_RUNS", str(tmp_path / "runs"))
     (tmp_path / "nightly.cfg").write_text(TEXT)
     return tmp_path / "nightly.cfg"
 
@@ -85,5 +86,10 @@ def test_a_file_stands_for_its_latest_run(file: Path, monkeypatch: pytest.Monkey
     for name in ("../nightly.cfg", str(file)):
         shown = typed("show", name, "--json")
         assert f'"instance_id": "{last}"' in shown.stdout, shown.output
+        assert shown.stderr == f"{name} stands for its latest run, {last}, which is running\n"
+    cancelled = typed("cancel", "../nightly.cfg")
+    assert (cancelled.exit_code, f"latest run, {last}, " in cancelled.stderr) == (0, True), cancelled.output
+    pruned = typed("prune", "../nightly.cfg")
+    assert (pruned.exit_code, f"latest run, {last}, which is cancelled" in pruned.stderr) == (0, True), pruned.output
     unknown = typed("show", "nightly.cfg")
     assert (unknown.exit_code, "is a run of such a file" in unknown.output) == (4, True), unknown.output

@@ -74,6 +74,13 @@ def test_uploads_that_do_not_fit_are_told_at_once(tmp_path: Path) -> None:
     assert (refused.exit_code, "there are several of --upload one=PATH\n" in refused.stderr) == (2, True)
 
 
+def test_an_executor_is_for_workflows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A definition would run without it, and nobody would be told."""
+    monkeypatch.setenv("DAGORAMA_EXECUTOR", "process")
+    refused = command("run", written("without_a_dag_for_an_executor.py", "x = 1\n"), "--executor", "container")
+    assert (refused.exit_code, "--executor are for workflows, and this is none" in refused.output) == (2, True)
+
+
 def test_warnings_are_problems_when_strict() -> None:
     """A slip is told of, and refused strictly."""
     slip = written("y.cfg", "[a]\ncommand = touch a\ntitle One\n")
