@@ -16,6 +16,8 @@ from time import monotonic
 from typing import TypeAlias, TypeVar
 from uuid import UUID
 
+import click
+
 from dagorama import Instance, attach, instances
 from dagorama.cli.crew import crew
 from dagorama.cli.failure import CalledWrongly, CannotStart, Failed
@@ -23,8 +25,9 @@ from dagorama.cli.progress import COUNT_S, LiveProgress
 from dagorama.cli.target import Arguments, Target
 from dagorama.client.status import InstanceStatus, NodeStatus
 from dagorama.definition import DAGInstance
-from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
+from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError, ResultTimeout
 from dagorama.instance.handle import id_of
+from dagorama.logging import printable
 from dagorama.settings import should_run_inline
 
 T = TypeVar("T")
@@ -32,6 +35,8 @@ T = TypeVar("T")
 #: How long ready nodes may wait while nothing runs, before it is looked into whether any worker may run them. A busy
 #: broker may be a second late in failing those that have a shorter `start_timeout`.
 IDLE_S = 5.0
+#: So long the hooks of an instance are waited for; after 10 s the log would say what holds them.
+HOOKS_S = 8.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +102,7 @@ def execute(target: Target, arguments: Arguments, settings: Settings, progress: 
             started = start(target, arguments)
             instance = attach(UUID(bytes=id_of(started)))
             follow(instance, running, _drawn(instance, progress), settings.tolerations)
+            wait_for_hooks(instance)
             value = started.result()
             failed = [node.status for node in instance.nodes(state="failed", inputs=False)]
         except (BrokerUnavailable, BrokerRefused) as error:
@@ -198,6 +204,19 @@ def follow(
         if happening.state != "running":
             return
         idle = "ready" in happening.counts and happening.counts.keys().isdisjoint({"leased", "started", "backoff"})
+
+
+def wait_for_hooks(instance: Instance) -> None:
+    """Wait for the hooks of an instance that has ended, `HOOKS_S` seconds at most, and say what is not done then."""
+    for hooks in instances(tags={"instance": str(instance.id)}):
+        told = "what is done at its end, such as an exit notice, is not done"
+        try:
+            hooks.wait(HOOKS_S)
+        except ResultTimeout as error:
+            last = str(error.why).splitlines()[-1].strip() if error.why else "nobody knows why"
+            click.echo(printable(f"{told} within {HOOKS_S:g} s, and not waited for: {last}"), err=True)
+        except DagoramaError as error:
+            click.echo(printable(f"{told}: {error}"), err=True)
 
 
 def _watch_instance(instance: Instance, tell: Callable[[Happening], None]) -> None:

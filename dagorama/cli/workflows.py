@@ -14,15 +14,15 @@ from uuid import UUID
 
 import click
 
-from dagorama import Instance, Node, attach, broker_settings, instance_options, instances
+from dagorama import Instance, Node, attach, broker_settings, instance_options
 from dagorama.cli.choosing import UNITS_S
 from dagorama.cli.failure import WrongFile
 from dagorama.cli.progress import LiveProgress
-from dagorama.cli.session import House, Settings, follow, house
+from dagorama.cli.session import House, Settings, follow, house, wait_for_hooks
 from dagorama.cli.target import workflow_of
 from dagorama.client.status import InstanceStatus
 from dagorama.definition import DAGInstance
-from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError, ResultTimeout
+from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError
 from dagorama.logging import printable
 from dagorama.settings import should_run_inline
 from dagorama.states import NodeState
@@ -51,9 +51,6 @@ _KEPT_AS = {
     "cancelled": "DAGORAMA_KEEP_CANCELLED",
 }
 _FOR_EVER = "forever"
-#: So long a command waits for what belongs to the end of its run.
-HOOKS_S = 8.0
-_LEFT = "what belongs to the end of the run, such as an exit notice,"
 #: Statuses are listed no more often than this many seconds, or ten times as long as listing them takes.
 _LIST_S = 0.2
 #: Whether jobs have ended is looked at so often, in seconds.
@@ -227,7 +224,7 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
                 with _cancelled_if_stopped(run, running):
                     follow(instance, running, _printed(view, run), settings.tolerations)
                 _print(view, run)
-                _wait_for_hooks(run)
+                wait_for_hooks(instance)
             view.take_others(others_failed(run))
             ended = [] if view.has_succeeded else told_end(run)
         except (BrokerUnavailable, BrokerRefused) as error:
@@ -235,18 +232,6 @@ def run_workflow(ready: Prepared, settings: Settings) -> int:
     for line in filter(None, [*ended, view.not_scheduled, view.last_line()]):
         click.echo(printable(line))
     return 0 if view.has_succeeded else 1
-
-
-def _wait_for_hooks(run: DAGInstance[dict[str, object]]) -> None:
-    """Wait until all is done that belongs to the end of a run, such as exit notices, or say what was not."""
-    for hooks in instances(tags={"instance": str(run.instance_id)}):
-        try:
-            hooks.wait(HOOKS_S)
-        except ResultTimeout as error:
-            last = str(error.why).splitlines()[-1].strip() if error.why else ""
-            click.echo(printable(f"{_LEFT} is not done within {HOOKS_S:g} s, and not waited for: {last}"), err=True)
-        except DagoramaError as error:
-            click.echo(printable(f"{_LEFT} is not done: {error}"), err=True)
 
 
 @contextmanager

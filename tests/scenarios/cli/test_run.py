@@ -157,6 +157,24 @@ def test_nodes_that_nobody_waits_for_are_run(tmp_path: Path) -> None:
     assert (tmp_path / "file").read_text() == "written"
 
 
+def test_hooks_are_waited_for(tmp_path: Path) -> None:
+    """What a definition has done at its end is done before the command ends, also where it failed."""
+    (tmp_path / "ending.py").write_text(
+        "import time\n"
+        "from pathlib import Path\n"
+        "from dagorama import DAGDefinition, dagorama\n"
+        "def tell(ended):\n"
+        "    time.sleep(2)\n"  # longer than workers have that are to end
+        "    Path('told').write_text(str(ended.state))\n"
+        "class Ending(DAGDefinition, on_end=tell):\n"
+        "    @dagorama().syncfn\n"
+        "    def entrypoint(self):\n"
+        "        raise ValueError\n"
+    )
+    assert run("ending.py", "--workers", "1", cwd=tmp_path).status == 1
+    assert (tmp_path / "told").read_text() == "failed"
+
+
 def test_a_worker_that_dies_is_replaced(tmp_path: Path) -> None:
     """A node that takes its worker down runs again on another, and the death is told."""
     finished = run(job("Fragile"), str(tmp_path / "file"), "--workers", "1")
