@@ -28,6 +28,7 @@ from dagorama.client.asking import ask_broker
 from dagorama.client.port import PAGE_SIZE, ListInstances
 from dagorama.client.status import InstanceStatus
 from dagorama.client.told import time_at
+from dagorama.common.urls import url_problem, without_secrets
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
 from dagorama.ended import EndedInstance
@@ -38,7 +39,6 @@ from dagorama.options import checked_seconds
 from dagorama.retry import RetryConfiguration
 from dagorama.running.belonging import run_apart
 from dagorama.states import InstanceState
-from dagorama.urls import url_problem, without_secrets
 
 __all__ = ["QUEUE", "EndedInstance", "Hook", "HookSettings", "email", "post", "run_apart", "started_hooks", "webhook"]
 

@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from multiprocessing import Process
 from typing import TYPE_CHECKING, cast
 
-from dagorama.addresses import broker_address
 from dagorama.code.main_guard import check_is_no_import, worker_here
+from dagorama.common.addresses import broker_address
 from dagorama.errors import CodeMismatchException as CodeMismatchException
 from dagorama.options import checked_names, whole_number
 from dagorama.worker.options import WorkerOptions

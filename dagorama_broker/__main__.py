@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dagorama.common.variables import warn_of_unknown
 from dagorama.metrics.faults import MetricsError
-from dagorama.variables import warn_of_unknown
 from dagorama_broker import polling as polling  # before gRPC is imported
 from dagorama_broker.core.model.stored import ValueUse
 from dagorama_broker.ending import PlainEnd

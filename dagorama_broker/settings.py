@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf, isfinite, nan
 from typing import TypeVar
 
-from dagorama.addresses import is_loopback
+from dagorama.common.addresses import is_loopback
 from dagorama_broker.core.model.values import DAY_S, Keep
 from dagorama_broker.core.settings import Settings
 from dagorama_broker.storage.url import default_url

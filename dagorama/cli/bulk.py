@@ -14,9 +14,9 @@ from dagorama.cli.choosing import Chosen
 from dagorama.cli.failure import CannotStart, Refused
 from dagorama.cli.tables import Form, end_of, print_table, print_text
 from dagorama.cli.verbs import Verb
+from dagorama.common.wishes import Done
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.logging import printable
-from dagorama.wishes import Done
 
 #: So many definitions are named in the question.
 NAMED_MAX = 5

@@ -35,7 +35,7 @@ def use_address(host: str | None, port: int | None) -> tuple[str, int]:
 
     Raises `UsageError` where the environment names no port, or has other settings that cannot be used.
     """
-    from dagorama.addresses import broker_address  # not for those who only want help
+    from dagorama.common.addresses import broker_address  # not for those who only want help
 
     check_is_text(host or "")
     # Nothing but the command runs in this process, and everything in it takes the address from here.
@@ -49,8 +49,8 @@ def use_address(host: str | None, port: int | None) -> tuple[str, int]:
 
 def check_settings(*more: Callable[[], object]) -> None:
     """Refuse settings in the environment that cannot be used, as wrong options are; `more` read further ones."""
-    from dagorama.addresses import broker_address  # as above
     from dagorama.client.settings import reconnect_s, shows_progress, silence_s
+    from dagorama.common.addresses import broker_address  # as above
     from dagorama.logging import get_log_level
 
     for read in (broker_address, reconnect_s, silence_s, shows_progress, get_log_level, *more):

@@ -11,12 +11,12 @@ from typing import ParamSpec
 
 import click
 
-from dagorama.addresses import broker_address
 from dagorama.cli.asking import asks, print_json
 from dagorama.cli.failure import CannotStart
 from dagorama.cli.options import HELP
 from dagorama.cli.tables import Form, print_table, print_text
 from dagorama.client.storage_care import BrokerCopy, FileSize, StorageSize, ValuesSize, measure_storage
+from dagorama.common.addresses import broker_address
 from dagorama.logging import printable
 from dagorama_broker.care.auditing import audit_storage
 from dagorama_broker.care.backups import COPIED, Manifest

@@ -13,7 +13,6 @@ from uuid import UUID
 import click
 
 import dagorama
-from dagorama.addresses import broker_address
 from dagorama.analysis.snapshot import method_of
 from dagorama.analysis.timeline import bar
 from dagorama.analysis.wording import lasting
@@ -32,6 +31,7 @@ from dagorama.cli.tables import (
     terminal_width,
 )
 from dagorama.client.status import InstanceStatus, QueueStatus, WorkerStatus
+from dagorama.common.addresses import broker_address
 from dagorama.logging import printable
 
 #: So many instances are asked for: those that run, newest first, and the newest of all.

@@ -19,9 +19,9 @@ from dagorama.cli.options import (
     working_directory,
 )
 from dagorama.code.policy import CodeMismatch
+from dagorama.common.variables import warn_of_unknown
 from dagorama.logging import program_log
 from dagorama.metrics.faults import MetricsError
-from dagorama.variables import warn_of_unknown
 from dagorama.worker.options import (
     CONCURRENCY_MAX,
     WorkerOptions,

@@ -10,7 +10,7 @@ from typing import cast
 
 import grpc
 
-from dagorama.addresses import broker_address
+from dagorama.common.addresses import broker_address
 from dagorama.v1.dag_pb2 import WatchInstanceRequest, WatchInstanceResponse, WatchRequest, WatchResponse
 from dagorama.v1.dag_pb2_grpc import DagServiceStub
 from dagorama.v1.logs_pb2 import ReadRequest, ReadResponse

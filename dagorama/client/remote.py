@@ -9,7 +9,6 @@ from uuid import UUID
 
 import grpc
 
-from dagorama.addresses import broker_address
 from dagorama.calls.capture import CapturedCall
 from dagorama.calls.hook_calls import HookCall
 from dagorama.calls.large import ValueStore
@@ -26,6 +25,7 @@ from dagorama.client.steps import Deadline, InThread, Steps
 from dagorama.client.values.store import remote_values
 from dagorama.client.waiting import find_ended, watch, watch_end
 from dagorama.code.main_guard import check_is_in_reach, check_is_no_import
+from dagorama.common.addresses import broker_address
 from dagorama.errors import BrokerRefused, BrokerUnavailable
 from dagorama.options import InstanceOptions
 from dagorama.settings import actor

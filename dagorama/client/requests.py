@@ -17,8 +17,8 @@ from dagorama.client.connection import CONNECT_S, Connection, problem_in
 from dagorama.client.settings import reconnect_s, room_s, silence_s
 from dagorama.client.steps import Deadline, Pause, Steps
 from dagorama.client.told import time_at
+from dagorama.common.jitter import chance
 from dagorama.errors import BrokerRefused, BrokerUnavailable, InstancePruned, KeyConflict, refusal
-from dagorama.jitter import chance
 from dagorama.logging import get_logger
 
 #: A broker that never answered is given up after this long, plus one attempt to connect: 5 s at most.

@@ -20,7 +20,7 @@ from importlib.metadata import version
 from socketserver import TCPServer
 from typing import Any, Protocol, cast
 
-from dagorama.addresses import is_loopback
+from dagorama.common.addresses import is_loopback
 from dagorama.metrics.exposing import check_is_installed
 from dagorama.metrics.faults import EndpointTaken
 

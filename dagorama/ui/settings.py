@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from dagorama.addresses import is_loopback
+from dagorama.common.addresses import is_loopback
 
 PORT = 8080
 #: A shorter token could be guessed by trying.

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from dagorama.common.urls import url_problem, without_secrets
 from dagorama.errors import DagoramaError
 from dagorama.logging import get_logger
 from dagorama.options import real_number
-from dagorama.urls import url_problem, without_secrets
 from dagorama.workflows.events import checked_name
 
 #: Where a shared directory is that was asked for by `True`.

@@ -12,7 +12,7 @@ from pathlib import Path
 from time import sleep
 from urllib.parse import unquote, urlsplit
 
-from dagorama.urls import without_secrets
+from dagorama.common.urls import without_secrets
 from dagorama.workflows.configuration import SHARED_VARIABLE, BadOperationConfiguration
 from dagorama.workflows.staging.archives import unpack
 from dagorama.workflows.staging.directory import Directory

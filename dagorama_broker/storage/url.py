@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from dagorama.urls import without_secrets
+from dagorama.common.urls import without_secrets
 from dagorama_broker.storage.journal import Journal, StorageError
 from dagorama_broker.storage.memory import MemoryJournal
 from dagorama_broker.storage.sqlite import SqliteJournal

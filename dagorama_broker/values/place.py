@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from dagorama.urls import has_user, without_secrets
+from dagorama.common.urls import has_user, without_secrets
 from dagorama_broker.values.bucket import BucketStore
 from dagorama_broker.values.directory import DirectoryStore
 from dagorama_broker.values.faults import StoreUnusable

@@ -18,8 +18,8 @@ from dagorama.client.status import (
     QueueStatus,
     WorkerStatus,
 )
+from dagorama.common.wishes import Done
 from dagorama.why import Reason
-from dagorama.wishes import Done
 from dagorama_broker.core.model.references import REFERENCES_MAX
 from dagorama_broker.core.settings import CALL_NODES_MAX, INSTANCE_BYTES_MAX, INSTANCE_NODES_MAX
 from dagorama_broker.core.why import Kind

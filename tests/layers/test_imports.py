@@ -20,22 +20,18 @@ ROOMS = {
     **{
         f"dagorama.{name}": "words"
         for name in (
-            "addresses",
             "ended",
             "errors",
-            "jitter",
             "limits",
             "logging",
             "options",
             "retry",
             "settings",
             "states",
-            "urls",
-            "variables",
             "why",
-            "wishes",
         )
     },
+    "dagorama.common": "words",
     "dagorama.analysis": "analysis",
     "dagorama.metrics": "metrics",
     "dagorama.tracing": "tracing",

@@ -19,12 +19,12 @@ from dagorama import (
     start_async,
     workers_async,
 )
+from dagorama.common.wishes import Done
 from dagorama.options import PRIORITY_MAX, RUNNING_MAX_MAX
 from dagorama.ui.api.kinds import Arguments, Name, Number, Tags
 from dagorama.ui.api.looks import PAGE_MAX, SELECTION, listed
 from dagorama.ui.api.rows import Asked, Field, Operation
 from dagorama.ui.errors import BadInput
-from dagorama.wishes import Done
 
 #: So many instances are changed at the same time.
 AT_ONCE = 8

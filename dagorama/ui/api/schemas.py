@@ -33,8 +33,8 @@ from dagorama import (
     WorkerEvent,
     WorkerStatus,
 )
+from dagorama.common.wishes import Done
 from dagorama.ui.api.runs import RunStatus
-from dagorama.wishes import Done
 from dagorama.workflows.artifacts import ArtifactInfo
 
 #: The components by their names; what they refer to comes along under the names of `_NAMED`.

@@ -15,7 +15,7 @@ import grpc
 
 from dagorama.calls.ids import new_id
 from dagorama.client.connection import Connection, problem_in
-from dagorama.jitter import chance
+from dagorama.common.jitter import chance
 from dagorama.running.belonging import start_for_nobody
 from dagorama.v1.logs_pb2 import AppendRequest, AppendResponse, LogBlock
 from dagorama.v1.logs_pb2_grpc import LogServiceStub

@@ -16,7 +16,7 @@ from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Self
 
-from dagorama.addresses import broker_address
+from dagorama.common.addresses import broker_address
 from dagorama.logging import get_logger
 from dagorama.running.belonging import this_is_a_worker
 from dagorama.worker.importing import CannotImport

@@ -21,7 +21,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from dagorama.addresses import broker_address
+from dagorama.common.addresses import broker_address
 from dagorama.worker.options import HEARTBEATS_PER_LEASE
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from uuid import UUID
 import grpc
 
 from dagorama.client.connection import problem_in
+from dagorama.common.jitter import chance
 from dagorama.errors import BrokerUnavailable
-from dagorama.jitter import chance
 from dagorama.logging import get_logger
 from dagorama.worker.options import drain_grace_s
 from dagorama.worker.owner import Owner

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from dagorama.urls import has_user, url_problem, without_secrets
+from dagorama.common.urls import has_user, url_problem, without_secrets
 from dagorama.workflows.jobs.fields import Reader, a_list, a_text, a_truth
 from dagorama.workflows.jobs.tree import Fields, Tree, described
 from dagorama.workflows.problems import quoted

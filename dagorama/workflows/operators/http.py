@@ -12,7 +12,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from dagorama.urls import without_secrets
+from dagorama.common.urls import without_secrets
 from dagorama.workflows.answers import WholeHandler, WholeSecureHandler
 from dagorama.workflows.problems import PlainFailure
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar, Unpack
 
+from dagorama.common.urls import url_problem, without_secrets
 from dagorama.inspection import problem_of_function
-from dagorama.urls import url_problem, without_secrets
 from dagorama.workflows.model import Command
 from dagorama.workflows.operators.base import Operator
 from dagorama.workflows.operators.calls import Call, Secret, ValueOf, exchanged, make_call

@@ -10,7 +10,7 @@ import ipaddress
 import os
 from collections.abc import Callable
 
-from dagorama.addresses import is_loopback
+from dagorama.common.addresses import is_loopback
 
 ORIGINS_SETTING = "DAGORAMA_ORIGINS"
 

@@ -14,7 +14,7 @@ from http.client import HTTPConnection, HTTPException, HTTPResponse, responses
 from typing import BinaryIO
 from urllib.parse import SplitResult, urljoin, urlsplit
 
-from dagorama.urls import without_secrets
+from dagorama.common.urls import without_secrets
 from dagorama.workflows.answers import Unmeasured, WholeConnection, WholeSecureConnection
 from dagorama.workflows.staging.addresses import is_local
 from dagorama.workflows.staging.cutting import Cutter

@@ -19,7 +19,7 @@ from threading import Thread
 from uuid import UUID
 
 from dagorama import DagoramaError, InstancePruned, UnknownId, attach
-from dagorama.jitter import chance
+from dagorama.common.jitter import chance
 from dagorama.logging import get_logger
 from dagorama.settings import should_run_inline
 from dagorama.workflows.staging.alone import left_alone, taken

@@ -11,8 +11,8 @@ from uuid import UUID
 
 import pytest
 
-from dagorama.addresses import broker_address
 from dagorama.client.connection import Connection
+from dagorama.common.addresses import broker_address
 from dagorama.runner import launch_workers
 from dagorama.v1.logs_pb2 import ReadRequest
 from dagorama.v1.logs_pb2_grpc import LogServiceStub

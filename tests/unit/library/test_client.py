@@ -21,13 +21,13 @@ from uuid import UUID
 import grpc
 import pytest
 
-from dagorama.addresses import broker_address
 from dagorama.calls.capture import CapturedCall, FunctionSpec
 from dagorama.calls.ids import new_id
 from dagorama.calls.payload import encode
 from dagorama.client.broker import submit
 from dagorama.client.connection import Connection, connection
 from dagorama.client.messages import instance_status
+from dagorama.common.addresses import broker_address
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition, DAGInstance, attach, generate_instance_id, resolve, resolve_async
 from dagorama.ended import EndedInstance

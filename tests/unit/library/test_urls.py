@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from dagorama.common.urls import has_user, url_problem, without_secrets
 from dagorama.errors import DagoramaError
 from dagorama.hooks import webhook
-from dagorama.urls import has_user, url_problem, without_secrets
 from dagorama.workflows.configuration import read_notice
 from dagorama.workflows.formats import load_workflow
 from dagorama_broker.storage.journal import StorageError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dagorama.variables import KNOWN, unknown, warn_of_unknown
+from dagorama.common.variables import KNOWN, unknown, warn_of_unknown
 from dagorama_broker.launch import launch_broker
 from tests.docs.pages import ROOT
 

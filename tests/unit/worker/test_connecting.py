@@ -10,7 +10,7 @@ from typing import Any, cast
 import grpc
 import pytest
 
-from dagorama.jitter import chance
+from dagorama.common.jitter import chance
 from dagorama.v1.work_pb2 import Welcome, WorkResponse
 from dagorama.worker.owner import Owner
 from dagorama.worker.shell import connecting

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from dagorama.urls import url_problem, without_secrets
+from dagorama.common.urls import url_problem, without_secrets
 
 API_KEY, PROJECT, OWNER, HOST = (
     "DOMINO_USER_API_KEY",
