@@ -77,7 +77,7 @@ def listed(store: ValueStore) -> dict[bytes, int]:
     return {one.digest: one.size for shard in store.shards() for one in store.list(shard)}
 
 
-@pytest.mark.parametrize("value", [VALUE, b"", b"x"])
+@pytest.mark.parametrize("value", [VALUE, b"", b"x"], ids=["large", "empty", "small"])
 def test_a_value_is_read_as_it_was_put(store: ValueStore, value: bytes) -> None:
     """An empty one too; and putting it once more changes nothing."""
     digest = put(store, value)
