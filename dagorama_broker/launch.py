@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar
 
+from dagorama.common.starting import own_python
+
 _STOP_TIMEOUT_S = 10.0
 
 
@@ -75,7 +77,7 @@ def _launched(port: int, storage: str, environment: Mapping[str, str]) -> Iterat
     _check_is_no_import()
     ready_read, ready_write = os.pipe()
     lifeline_read, lifeline_write = os.pipe()
-    command = [sys.executable, "-P", "-m", "dagorama_broker", "--host", "localhost", "--port", str(port)]
+    command = [*own_python(), "-m", "dagorama_broker", "--host", "localhost", "--port", str(port)]
     command += ["--storage", storage, "--log-level", "warning"]
     command += ["--ready-fd", str(ready_write), "--lifeline-fd", str(lifeline_read)]
     process = subprocess.Popen(

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from asyncio.subprocess import Process
 from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
+
+from dagorama.common.starting import own_python
 
 log = logging.getLogger("dagorama.broker")
 
@@ -84,7 +85,7 @@ class Page:
             its_lifeline, self._lifeline = os.pipe()
             its_ends.callback(os.close, its_lifeline)
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "dagorama", "ui", "--port", str(self._port)),
+                *(*own_python(), "-m", "dagorama", "ui", "--port", str(self._port)),
                 *("--ready-fd", str(its_ready), "--lifeline-fd", str(its_lifeline)),
                 env=self._environment,
                 pass_fds=(its_ready, its_lifeline),

@@ -6,9 +6,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
+from dagorama.common.starting import own_python
 from dagorama.workflows.formats import load_workflow
 from dagorama.workflows.model import Loaded, Workflow
 
@@ -47,7 +47,7 @@ class PipelineRunner:
     def run(self) -> bool:
         """Run it on a broker and workers of its own, print a line for each task that changes, and tell whether all
         have succeeded."""
-        running = subprocess.Popen([sys.executable, "-P", "-m", "dagorama", "run", "--", self._dag.source])
+        running = subprocess.Popen([*own_python(), "-m", "dagorama", "run", "--", self._dag.source])
         try:
             return running.wait() == 0
         except KeyboardInterrupt:  # Ctrl-C has told the command, too, which ends its jobs before it ends

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -307,3 +308,25 @@ if __name__ == "__main__":
     )
     done = run(script)
     assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_a_broker_is_of_the_code_that_launches_it(tmp_path: Path) -> None:
+    """Also in a checkout that is not what is installed; a module of a user's takes the place of none of Python's."""
+    root = Path(__file__).parents[3]
+    checkout, beside = tmp_path / "checkout", tmp_path / "beside"
+    for name in ("dagorama", "dagorama_broker"):
+        shutil.copytree(root / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (checkout / "dagorama_broker" / "__main__.py").write_text("raise SystemExit('of the checkout')\n")
+    beside.mkdir()
+    (beside / "queue.py").write_text("raise SystemExit('of a user')\n")
+    (tmp_path / "program.py").write_text(
+        "import sys\nsys.path[0] = sys.argv[1]\nfrom dagorama_broker.launch import launch_broker\n"
+        "with launch_broker(port=0): print('launched')\n"
+    )
+    told = {}
+    for cwd, first in ((checkout, checkout), (beside, root)):
+        program = [sys.executable, str(tmp_path / "program.py"), str(first)]
+        done = subprocess.run(program, cwd=cwd, capture_output=True, text=True, timeout=100)
+        told[cwd.name] = done.stdout + done.stderr
+    assert "of the checkout" in told["checkout"]
+    assert told["beside"] == "launched\n"

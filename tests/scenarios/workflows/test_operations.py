@@ -428,7 +428,7 @@ def test_script_with_an_operation_is_run(tmp_path: Path) -> None:
     done = command("run", "report.py", folder=tmp_path, DAGORAMA_RUNS=str(runs))
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "Pipeline completed successfully."), done.stderr
     assert "counting True" in done.stderr
-    assert list(runs.iterdir()) == []
+    assert list(runs.glob("[!.]*")) == []
 
 
 def test_script_with_an_operation_goes_to_a_broker(tmp_path: Path) -> None:
