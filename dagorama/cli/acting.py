@@ -117,7 +117,9 @@ def _act_on_one(verb: Verb, instance: Instance, number: Number, *, wait: bool, a
     found = wait_until_ended(instance) if wait else instance.refresh().status
     tell_instance(found, as_json)
     if wait and found.state != "completed":
-        raise Failed(f"instance {found.instance_id} is {found.state} again; `dagorama show` says why")
+        raise Failed(
+            f"instance {found.instance_id} is {found.state} again; `dagorama show {found.instance_id}` says why"
+        )
 
 
 def _act_on_queue(verb: Verb, name: str, number: Number, *, as_json: bool) -> None:

@@ -89,7 +89,7 @@ def find_instance(text: str) -> Instance:
 
 def latest_run(file: str) -> Instance | None:
     """Return the latest run of the workflow in a file of this machine; None for none, and for any other text."""
-    if format_of(Path(file)) is None:
+    if format_of(Path(file)) is None and Path(file).suffix != ".py":  # that of a DAG of operators, or an operation
         return None
     tags = {FILE_TAG: file_tag(file)}
     return next(iter(instances(definition=WORKFLOW_RUN, tags=tags, limit=1)), None)

@@ -16,7 +16,7 @@ from dagorama.analysis.summary import Analysis, analyze
 from dagorama.analysis.wording import HELD_SETTING, describe, held_in_words, lasting
 from dagorama.cli.asking import asks_broker, find_instance, look_at, print_json
 from dagorama.cli.choosing import Chosen, takes_filter
-from dagorama.cli.node_names import find_node
+from dagorama.cli.node_names import find_node, labelled
 from dagorama.cli.options import HELP
 from dagorama.cli.overview import overview, print_counts, print_functions
 from dagorama.cli.screen import watch_lines
@@ -46,8 +46,6 @@ from dagorama.instance.node import failure_in
 from dagorama.logging import printable
 from dagorama.workflows.endings import told_failure
 
-#: Of a label so many letters stand in a list.
-LABEL_MAX = 30
 #: Of an instance with more nodes `show` does not read all, as it is to answer at once.
 ANALYZED_MAX = 10_000
 ENDED = frozenset({"completed", "failed", "dependency_failed", "cancelled"})
@@ -227,21 +225,13 @@ def print_nodes(nodes: Sequence[NodeStatus]) -> None:
     headers = ("NODE", "FUNCTION", "STATE", "ATTEMPTS", "WORKER", "PROGRESS")
     told = [(one.state, str(one.attempts), one.worker, str(one.progress or "")) for one in nodes]
     rows = list(zip(nodes, told, strict=True))
-    whole = Form(headers, [(str(one.node_id), _labelled(one.function, one), *rest) for one, rest in rows])
-    short = Form(headers, [(end_of(one.node_id), _labelled(method_of(one.function), one), *rest) for one, rest in rows])
+    whole = Form(headers, [(str(one.node_id), labelled(one.function, one), *rest) for one, rest in rows])
+    short = Form(headers, [(end_of(one.node_id), labelled(method_of(one.function), one), *rest) for one, rest in rows])
     shorter = Form(
         headers,
-        [(end_of(one.node_id), _labelled(one.function.rpartition(".")[2], one), *rest) for one, rest in rows],
+        [(end_of(one.node_id), labelled(one.function.rpartition(".")[2], one), *rest) for one, rest in rows],
     )
     print_table(whole, short, shorter, _without(shorter, 3), _without(shorter, 3, 4), shorter, wraps="PROGRESS")
-
-
-def _labelled(function: str, node: NodeStatus) -> str:
-    """Return the name of a function, and after it the beginning of the node's label."""
-    label = " ".join(node.label.split())
-    if label and node.function.startswith(f"{WORKFLOW_RUN}."):
-        function = ""  # a task is known by its name
-    return f"{function} {label if len(label) <= LABEL_MAX else f'{label[: LABEL_MAX - 1]}…'}".strip()
 
 
 @click.command(context_settings=HELP)
@@ -404,7 +394,8 @@ def served(worker: WorkerStatus) -> str:
 def print_failure(node: NodeStatus) -> None:
     """Print how a node has failed; a task of a workflow by its name, and with frames of the user's only."""
     is_task = node.function.startswith(f"{WORKFLOW_RUN}.")
-    print_text(printable(told_failure(Node(node)) if is_task else f"{node.function} ({node.node_id}) failed:"))
+    named = f"{labelled(node.function, node)} ({node.node_id}) failed:"
+    print_text(printable(told_failure(Node(node)) if is_task else named))
     if node.failures and not (is_task and says_all(node.failures[-1])):
         print_attempt(node.failures[-1])
 

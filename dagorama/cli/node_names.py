@@ -8,8 +8,11 @@ from uuid import UUID
 from dagorama import Instance
 from dagorama.cli.asking import abbreviates, digits_of, several
 from dagorama.cli.failure import Refused
-from dagorama.client.status import NodeStatus
+from dagorama.client.status import WORKFLOW_RUN, NodeStatus
 from dagorama.logging import printable
+
+#: Of a label so many letters stand in a list.
+LABEL_MAX = 30
 
 
 def find_node(instance: Instance, text: str) -> UUID:
@@ -96,3 +99,11 @@ def _way_out(found: Sequence[NodeStatus]) -> str:
     if len(names) == len(found) and all(label for _, label in names):
         return "say which by function/label, or by its id"
     return "say which by its id"
+
+
+def labelled(function: str, node: NodeStatus) -> str:
+    """Return the name of a function, and after it the beginning of the node's label."""
+    label = " ".join(node.label.split())
+    if label and node.function.startswith(f"{WORKFLOW_RUN}."):
+        function = ""  # a task is known by its name
+    return f"{function} {label if len(label) <= LABEL_MAX else f'{label[: LABEL_MAX - 1]}…'}".strip()

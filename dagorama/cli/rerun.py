@@ -7,7 +7,7 @@ import click
 from dagorama.analysis.snapshot import method_of
 from dagorama.cli.asking import asks_broker, find_instance, print_json
 from dagorama.cli.failure import Failed
-from dagorama.cli.node_names import find_node
+from dagorama.cli.node_names import find_node, labelled
 from dagorama.cli.options import HELP
 from dagorama.cli.starting import read_arguments
 from dagorama.cli.tables import Form, end_of, print_table
@@ -45,12 +45,17 @@ def rerun(instance: str, node: str, arguments: tuple[str, ...], as_json: bool) -
     else:
         headers = ("NODE", "FUNCTION", "STATE", "VALUE")
         told = [(one, (one.state, _change(one))) for one in nodes]
-        whole = Form(headers, [(str(one.node_id), one.function, *rest) for one, rest in told])
-        short = Form(headers, [(end_of(one.node_id), method_of(one.function), *rest) for one, rest in told])
-        shorter = Form(headers, [(end_of(one.node_id), one.function.rpartition(".")[2], *rest) for one, rest in told])
+        whole = Form(headers, [(str(one.node_id), labelled(one.function, one), *rest) for one, rest in told])
+        short = Form(
+            headers, [(end_of(one.node_id), labelled(method_of(one.function), one), *rest) for one, rest in told]
+        )
+        shorter = Form(
+            headers,
+            [(end_of(one.node_id), labelled(one.function.rpartition(".")[2], one), *rest) for one, rest in told],
+        )
         print_table(whole, short, shorter)
     if found.state != "completed":
-        raise Failed(f"instance {found.instance_id} is {found.state}; `dagorama show` says why")
+        raise Failed(f"instance {found.instance_id} is {found.state}; `dagorama show {found.instance_id}` says why")
 
 
 def _named(words: tuple[str, ...]) -> dict[str, object] | None:

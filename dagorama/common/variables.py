@@ -94,8 +94,11 @@ _SERVICE_PORT = re.compile("(tcp|udp|sctp)://")
 def warn_of_unknown(log: logging.Logger, environ: Mapping[str, str] = os.environ) -> None:
     """Warn of each variable that looks like a setting and is none: nothing reads it."""
     for name in unknown(environ):
-        near = get_close_matches(name, KNOWN, n=1, cutoff=0.75)
-        meant = f"; did you mean {near[0]}?" if near else ""
+        # Without what all have in common: it would make any two alike.
+        near = get_close_matches(
+            name.removeprefix(_PREFIX), [one.removeprefix(_PREFIX) for one in KNOWN], n=1, cutoff=0.7
+        )
+        meant = f"; did you mean {_PREFIX}{near[0]}?" if near else ""
         log.warning("%s is no setting of dagorama, and does nothing%s", name, meant)
 
 

@@ -44,8 +44,8 @@ def id_in(request: Request, name: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        what = f"{text!r} is no id of {'an' if name == 'instance' else 'a'} {name}"
-        raise HTTPException(404, f"{what}: copy it from a list, or from `dagorama list`") from None
+        what, lists = ("an instance", "instances") if name == "instance" else (f"a {name}", "show INSTANCE --all")
+        raise HTTPException(404, f"{text!r} is no id of {what}: `dagorama {lists}` lists them") from None
 
 
 async def nodes_of(instance: Instance, ids: Iterable[UUID]) -> list[Node]:

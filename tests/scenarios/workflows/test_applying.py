@@ -66,6 +66,18 @@ def test_a_run_tells_what_its_file_says_that_it_is(file: Path) -> None:
     assert ["description", "All", "pies"] in shown
 
 
+def test_a_file_of_operators_stands_for_its_latest_run(file: Path) -> None:
+    """As other files do."""
+    (file.parent / "dag.py").write_text(
+        "from dagorama.workflows.operators import DAG, BashOperator\n"
+        "with DAG('nightly') as dag:\n"
+        "    BashOperator('a', 'true')\n"
+    )
+    last, _ = applied("dag.py")
+    shown = typed("show", "dag.py", "--json")
+    assert f'"instance_id": "{last}"' in shown.stdout, shown.output
+
+
 def test_a_key_starts_a_file_once(file: Path) -> None:
     """The second time nothing is started, and a file that has changed is refused."""
     first, told = applied("nightly.cfg", "--key", "of march")

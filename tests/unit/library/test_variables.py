@@ -29,8 +29,10 @@ def _sources(package: str) -> list[Path]:
 def test_one_that_is_mistyped_is_named_with_the_one_that_was_meant(caplog: pytest.LogCaptureFixture) -> None:
     """Once, without its value, which may be a secret; one that is like none of ours as well."""
     environ = {"DAGORAMA_KEEP_COMPLETE": "7d", "DAGORAMA_ZYX": "secret", "DAGORAMA_HOST": "localhost", "OTHER": "1"}
+    environ["DAGORAMA_CONCURENCY"] = "3"  # like DAGORAMA_INSECURE in what all have in common
     warn_of_unknown(logging.getLogger("dagorama.broker"), environ)
     assert [record.getMessage() for record in caplog.records] == [
+        "DAGORAMA_CONCURENCY is no setting of dagorama, and does nothing",
         "DAGORAMA_KEEP_COMPLETE is no setting of dagorama, and does nothing; did you mean DAGORAMA_KEEP_COMPLETED?",
         "DAGORAMA_ZYX is no setting of dagorama, and does nothing",
     ]
