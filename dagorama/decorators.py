@@ -362,7 +362,7 @@ class _Captor:
                 return captured_call((new_id(), spec, *taken, (), "", ""))
             return self.captured(spec, taken, args, kwargs, own)
         large = cast(Draft, taken)
-        payload = self.keep_for(scope, large, args, kwargs)
+        payload = self.keep_for(scope, spec.name, large, args, kwargs)
         if kept is not None:
             kept.append(large)
         return self.captured(spec, payload, args, kwargs, own, large.beginning())
@@ -464,7 +464,7 @@ class _Captor:
         """Have the large values in arguments stored: by `store`, or the broker's own."""
         return taken.keep(_store(store), lambda: self._parts(args, kwargs))
 
-    def keep_for(self, scope: Scope | None, taken: Draft, args: Args, kwargs: Kwargs) -> Payload:
+    def keep_for(self, scope: Scope | None, function_name: str, taken: Draft, args: Args, kwargs: Kwargs) -> Payload:
         """Do as `keep`; the values of a running node stay stored until it is reported, others as long as the draft."""
         store = _store(None if scope is None else scope.store)
         began_at = monotonic()
@@ -473,8 +473,9 @@ class _Captor:
             payload = self.keep(taken, args, kwargs, store)
         store.hold(taken if node is None else node, payload.data)
         if scope is not None and node is not None:
-            found = taken.places(self._parts(args, kwargs))
-            scope.places = {**(scope.places or {}), **found} if found else scope.places
+            if scope.places is None:
+                scope.places = {}
+            scope.places[function_name, payload.data] = taken.places(self._parts(args, kwargs))
             name = self.fn.__qualname__
             tell_if_loop_stood(
                 f"called {name} with large values",
@@ -611,7 +612,7 @@ def _decorate(fn: Callable[..., Any], options: Decorator) -> Callable[..., objec
 
             large = cast(Draft, taken)  # it lives until the call is committed, and as long its values are kept
             beginning = large.beginning()
-            taken = await run_in_thread(captor.keep_for, scope, large, args, kwargs)
+            taken = await run_in_thread(captor.keep_for, scope, spec.name, large, args, kwargs)
         captured = captor.captured(spec, taken, args, kwargs, own, beginning)
         if scope is not None:
             scope.calls.append(captured)

@@ -219,8 +219,9 @@ class Scope:
         #: The name before its lines in the worker's own output, where names are shown; empty for that of its function.
         self.shown_as = ""
         self.calls: list[CapturedCall] = []
-        #: Where large values stand in their arguments, by digests, as far as that is known; None for none.
-        self.places: dict[bytes, str] | None = None
+        #: Where large values stand in the arguments of calls, by digests, as far as that is known: by the names of
+        #: functions and payloads. None before the first.
+        self.places: dict[tuple[str, bytes], dict[bytes, str]] | None = None
         self.begun: Begun | None = None
         #: What has ended the node from outside of its own coroutine, such as an exit in a callback.
         self.cause: BaseException | None = None

@@ -151,23 +151,25 @@ class Draft:
     def places(self, parts: Mapping[str, object] | None = None, *, name: str = "value") -> dict[bytes, str]:
         """Return the paths to the large parts that `keep` has stored, by their digests, as far as they are soon found.
 
-        `parts` and `name` are as for `keep`. Nothing of the user's is called for it, such as `__repr__` of a key.
+        `parts` and `name` are as for `keep`. No key is asked how it looks, and no error is raised: the paths serve
+        people alone, and others may change the value meanwhile.
         """
-        left: dict[int, bytes] = {}
-        for buffer, reference in zip(self._pieces.buffers, self._references, strict=False):
-            with memoryview(buffer) as view:
-                left[id(view.obj)] = reference.digest
         found: dict[bytes, str] = {}
-        begin = {name: self._value} if parts is None else parts
-        queue = list(begin.items())
-        for path, part in queue:
-            if not left:
-                break
-            digest = left.pop(id(part), None)
-            if digest is not None and path != name:
-                found[digest] = path
-            elif len(queue) < _PLACES_PARTS_MAX and len(path) < _PLACE_CHARS_MAX:
-                queue += [(path + step, inner) for step, inner in _plain_parts(part)]
+        with suppress(Exception):
+            left: dict[int, bytes] = {}
+            for buffer, reference in zip(self._pieces.buffers, self._references, strict=False):
+                with memoryview(buffer) as view:
+                    left[id(view.obj)] = reference.digest
+            queue = list(({name: self._value} if parts is None else parts).items())
+            for path, part in queue:
+                if not left:
+                    break
+                digest = left.pop(id(part), None)
+                if digest is not None and path != name:
+                    found[digest] = path
+                elif len(queue) < _PLACES_PARTS_MAX and len(path) < _PLACE_CHARS_MAX:
+                    with suppress(Exception):  # such as of a property `__dict__`: others are looked at none the less
+                        queue += [(path + step, inner) for step, inner in _plain_parts(part)]
         return found
 
     def _kept(self, store: ValueStore) -> bytes:
@@ -582,21 +584,20 @@ def _shown(key: object) -> str:
 
 
 def _plain_parts(value: object) -> Iterator[tuple[str, object]]:
-    """Yield those parts of a value to which a short step leads, for which nothing of the user's is called."""
+    """Yield those parts of a value to which a short step leads. Others may change it meanwhile."""
     kind = type(value)
     if kind is dict:
-        for key, part in islice(cast("dict[object, object]", value).items(), _PLACES_PARTS_MAX):
+        for key, part in list(islice(cast("dict[object, object]", value).items(), _PLACES_PARTS_MAX)):
             if (type(key) is int and abs(key) < _KEY_END) or (type(key) is str and len(key) <= _KEY_CHARS_MAX):
                 yield f"[{key!r}]", part
     elif kind is list or kind is tuple:
         for index, part in enumerate(islice(cast("Sequence[object]", value), _PLACES_PARTS_MAX)):
             yield f"[{index}]", part
     elif kind not in _PLAIN and not isinstance(value, type):
-        with suppress(AttributeError):
-            own: dict[str, object] = object.__getattribute__(value, "__dict__")
-            for name, part in islice(own.items(), _PLACES_PARTS_MAX):
-                if len(name) <= _KEY_CHARS_MAX:
-                    yield f".{name}", part
+        own: dict[str, object] = object.__getattribute__(value, "__dict__")
+        for name, part in list(islice(own.items(), _PLACES_PARTS_MAX)):
+            if type(name) is str and len(name) <= _KEY_CHARS_MAX:
+                yield f".{name}", part
 
 
 def _encodes(value: object) -> bool:

@@ -556,17 +556,21 @@ class ValuePlace(_message.Message):
 
     DIGEST_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
+    CALL_FIELD_NUMBER: _builtins.int
     digest: _builtins.bytes
     path: _builtins.str
+    call: _builtins.int
+    """The first of `children` in which its place is known, from 1; 0 for `value`."""
     def __init__(
         self,
         *,
         digest: _builtins.bytes = ...,
         path: _builtins.str = ...,
+        call: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "path", b"path"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call", b"call", "digest", b"digest", "path", b"path"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -162,7 +162,9 @@ class NodeResult:
     children: Sequence[NewCall] = ()
     duration_s: float = 0.0
     waited_s: float = 0.0  #: how long before this was written it ended
-    places: Mapping[bytes, str] | None = None  #: of large values in it, by digests, as its worker tells them
+    #: Of large values in it, by digests, as its worker tells them: the first call that has one, from 1, or 0 for the
+    #: payload alone, and the path in that.
+    places: Mapping[bytes, tuple[int, str]] | None = None
 
 
 #: An attempt that gave a value without promises and made no calls: node, token, payload, duration in seconds, and how

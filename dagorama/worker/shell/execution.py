@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from asyncio import CancelledError
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context
 from functools import partial
@@ -261,7 +261,7 @@ class Executor:
             return
         calls, scope.calls = scope.calls, _ENDED
         if scope.places is not None:
-            held.places = {**scope.places, **(held.places or {})}
+            held.places = {**(held.places or {}), **_places_in(calls, scope.places)}
         if type(outcome) is DAGPromise:
             alias_id = node_id_of(outcome)
             held.report = Report(_elapsed_us(started_ns), alias_id=alias_id, children=calls, ended_at=monotonic())
@@ -288,7 +288,9 @@ class Executor:
             store = broker().values()
         with asks_for(held.node_id):
             payload = taken.keep(store, name="result")
-        held.places = taken.places(name="result")
+        found = taken.places(name="result")
+        if found:
+            held.places = {digest: (0, path) for digest, path in found.items()} | (held.places or {})
         return payload
 
     def _fail(self, held: Held, failed: Failed, started_ns: int, retry: RetryConfiguration | None = None) -> None:
@@ -340,6 +342,17 @@ _kept: Callable[[tuple[Payload | None, BaseException | None]], _Kept] = partial(
 
 
 _ENDED = _EndedScope()
+
+
+def _places_in(
+    calls: Iterable[CapturedCall], places: Mapping[tuple[str, bytes], Mapping[bytes, str]]
+) -> dict[bytes, tuple[int, str]]:
+    """Return where large values stand in calls: each in the first that is known to have it."""
+    found: dict[bytes, tuple[int, str]] = {}
+    for number, call in enumerate(calls, 1):
+        for digest, path in places.get((call.function.name, call.arguments), {}).items():
+            found.setdefault(digest, (number, path))
+    return found
 
 
 def _end_span(held: Held) -> None:

@@ -159,8 +159,9 @@ class Held(Node):
         #: The trace of its instance, if that has one; and the span of this attempt, while it runs.
         self.traceparent = ""
         self.span: AttemptSpan | None = None
-        #: Where large values stand in what is reported, by digests; None for none.
-        self.places: dict[bytes, str] | None = None
+        #: Where large values stand in what is reported, by digests: the first call that has one, from 1, or 0 for the
+        #: result alone, and the path in that. None for none.
+        self.places: dict[bytes, tuple[int, str]] | None = None
         #: Where it stands on the board, while it runs; -1 for nowhere.
         self.place = -1
 

@@ -262,8 +262,8 @@ def write_results(request: WorkRequest, reports: Iterable[Held], now: float) -> 
             waited_us=waited_us,
         )
         write_calls(result.children, report.children, table)
-        for digest, path in (held.places or {}).items():
-            result.places.add(digest=digest, path=sendable(path, PLACE_CHARS_MAX))
+        for digest, (call, path) in (held.places or {}).items():
+            result.places.add(digest=digest, call=call, path=sendable(path, PLACE_CHARS_MAX))
     if plain:
         node_ids, tokens, values, durations_us, waits_us = zip(*plain, strict=True)
         columns = request.completions

@@ -51,11 +51,12 @@ class Bounds:
         *,
         maker: Node | None = None,
         result: bytes = b"",
-        places: Mapping[bytes, str] | None = None,
+        places: Mapping[bytes, tuple[int, str]] | None = None,
     ) -> None:
         """Count the large values of new nodes and hooks of an instance, and of the result of `maker`.
 
-        `places` has those of some values in these, by their digests, for people.
+        `places` has those of some values in these, by their digests, for people: the number of the node that has one,
+        from 1, or 0 for the result, and the path in that.
         Raise `TooManyBytes`, and count none of them, where that is more than the instance may have.
         """
         payloads = [node.arguments for node in nodes]
@@ -72,6 +73,8 @@ class Bounds:
                 if digest in instance.held or digest in new:
                     continue
                 if total + size > self._instance_bytes_max:
+                    told_of, path = (places or {}).get(digest, (0, ""))
+                    named = 0 if at == len(payloads) - 1 else at + 1
                     raise TooManyBytes(
                         instance_id=instance.id,
                         before=total,
@@ -79,7 +82,7 @@ class Bounds:
                         size=size,
                         most=self._instance_bytes_max,
                         place=_place_of(at, nodes, functions, hooks, maker),
-                        path=(places or {}).get(digest, ""),
+                        path=path if told_of == named else "",
                     )
                 new[digest] = reference
                 total += size

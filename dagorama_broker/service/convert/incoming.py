@@ -295,7 +295,7 @@ def _to_result(message: work_pb2.Result, functions: Sequence[FunctionSpec | Malf
     if message.HasField("children"):
         result.children = to_calls(message.children, functions)
     if message.places:
-        result.places = {place.digest: place.path[:PLACE_CHARS_MAX] for place in message.places}
+        result.places = {place.digest: (place.call, place.path[:PLACE_CHARS_MAX]) for place in message.places}
     return result
 
 

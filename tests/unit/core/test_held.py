@@ -9,7 +9,7 @@ import pytest
 
 from dagorama_broker.core import commands as c
 from dagorama_broker.core.invariants import check_invariants
-from dagorama_broker.core.model.values import InstanceId, NodeId, WorkerId
+from dagorama_broker.core.model.values import InstanceId, NewCall, NodeId, WorkerId
 from tests.unit.core.transcript import SETTINGS, Bench, payload, tidy
 
 #: The end of a refusal.
@@ -116,6 +116,36 @@ come to 60 already; {OUT}. {NOTHING}
         100 bytes
     """
     assert bench.replay(transcript) == tidy(transcript)
+
+
+@pytest.mark.parametrize(
+    ("told", "of", "path"),
+    [
+        ((1, "argument 'x'"), "the arguments of f", ", argument 'x',"),
+        ((2, "argument 'x'"), "the arguments of f", ""),
+        ((0, "result[0]"), "the arguments of f", ""),
+        ((0, "result[0]"), "the definition arguments of D.m", ""),
+        ((0, "result[0]"), "the result of f", ", result[0],"),
+        ((1, "argument 'x'"), "the result of f", ""),
+    ],
+)
+def test_the_path_that_is_told_is_in_what_is_named(bench: Bench, told: tuple[int, str], of: str, path: str) -> None:
+    """The same value in another has another path there, which would be a wrong one here."""
+    bench.replay("given\nfunction m name=D.m definition=^y101\nconnect w1\nsubmit i1 a\ngrant")
+    (lease,) = bench.scheduler.workers[WorkerId(b"w1")].leases.values()
+    spec = bench.functions["m" if "D.m" in of else "f"]
+    child = NewCall(NodeId(b"k"), spec, payload("^y101" if of == "the arguments of f" else "k"), ())
+    result = c.NodeResult(
+        node_id=lease.id,
+        token=lease.token,
+        payload=payload("^y101"),
+        promise_ids=[child.node_id],
+        children=[child],
+        places={b"y" * 32: told},
+    )
+    bench.tell(c.CompleteNodes(worker_id=WorkerId(b"w1"), results=[result]))
+    (row,) = bench.ledger.nodes.values()
+    assert row.failures[0].failure.message.startswith(f"a large value in {of}{path} has 101 bytes")
 
 
 def test_a_completion_is_counted_like_any_result(bench: Bench) -> None:

@@ -287,6 +287,72 @@ def test_a_node_with_too_much_names_the_part(monkeypatch: pytest.MonkeyPatch, gi
             Frames()(3, gives)[0].result()
 
 
+class Shared(DAGDefinition):
+    """Gives the same values in several ways."""
+
+    @dagorama().syncfn
+    def entrypoint(self, how: str) -> Any:
+        few, more = ([bytes([number]) * 100_000 for number in numbers] for numbers in ((0, 1), (0, 1, 2)))
+        if how == "both":
+            return {"given": more, "count": self.number_of(more)}
+        if how == "result":
+            return {"given": more, "count": self.number_of(few)}
+        if how == "hidden call":
+            return {"given": more, "count": self.number_of([*range(2_000), *more])}
+        if how == "two calls":
+            return [self.number_of(more), self.first_of(more[::-1])]
+        assert how == "hidden first call"
+        return [self.number_of([*range(2_000), *more]), self.first_of(more)]
+
+    @dagorama().syncfn
+    def number_of(self, frames: list[Any]) -> int:
+        return len(frames)
+
+    @dagorama().syncfn
+    def first_of(self, items: list[Any]) -> Any:
+        return items[0]
+
+
+class AsyncShared(DAGDefinition):
+    """Does so with calls that are awaited: its result is stored before its report is made."""
+
+    @dagorama().asyncfn
+    async def entrypoint(self, how: str) -> Any:
+        few, more = ([bytes([number]) * 100_000 for number in numbers] for numbers in ((0, 1), (0, 1, 2)))
+        frames = {"both": more, "result": few, "hidden call": [*range(2_000), *more]}[how]
+        return {"given": more, "count": await self.number_of(frames)}
+
+    @dagorama().asyncfn
+    async def number_of(self, frames: list[Any]) -> int:
+        return len(frames)
+
+
+@pytest.mark.parametrize(
+    ("how", "place"),
+    [
+        ("both", r"the arguments of .*number_of, argument 'frames'\[2\],"),
+        ("result", r"the result of .*entrypoint, result\['given'\]\[2\],"),
+        ("hidden call", r"the arguments of [^,]*number_of"),
+        ("two calls", r"the arguments of .*number_of, argument 'frames'\[2\],"),
+        ("hidden first call", r"the arguments of [^,]*number_of"),
+    ],
+)
+def test_the_part_that_is_named_is_of_what_is_named(monkeypatch: pytest.MonkeyPatch, how: str, place: str) -> None:
+    """Of the first that has the value: its place in another, where it stands too, would lead people astray."""
+    monkeypatch.setattr(core, "Settings", partial(Settings, instance_bytes_max=250_000))
+    refused = rf"TooManyBytes: a large value in {place} has 100000 bytes"
+    with in_process_broker(check=True):
+        with pytest.raises(NodeFailed, match=refused):
+            Shared()(how)[0].result()
+        if "first" not in how and "two" not in how:
+            with pytest.raises(NodeFailed, match=refused):
+                asyncio.run(_shared(how)).result()
+
+
+async def _shared(how: str) -> DAGInstance[Any]:
+    return (await AsyncShared()(how))[0]
+
+
 async def _awaited(rows: list[dict[str, bytes]]) -> object:
     return await AsyncRows()(rows)
 

@@ -299,6 +299,30 @@ def test_places_of_large_parts_are_told_by_their_digests() -> None:
     }
 
 
+def test_a_value_that_cannot_be_looked_at_has_no_places() -> None:
+    """What a class of the user's raises does not fail the node whose result has been stored: the others are told."""
+
+    class Closed:
+        """Is pickled, but not looked into."""
+
+        def __reduce__(self) -> tuple[object, ...]:
+            """Pickle as something else."""
+            return list, ()
+
+        @property
+        def __dict__(self) -> dict[str, Any]:  # type: ignore[override]
+            """Fail."""
+            raise RuntimeError("dictionary changed size during iteration")
+
+    record = Record("x", Table(BIG[1:]))
+    attributes: dict[Any, Any] = record.__dict__
+    attributes[7] = 7
+    taken = draft([Closed(), record, BIG], what="a value")
+    assert isinstance(taken, Draft)
+    taken.keep(MemoryValues())
+    assert set(taken.places().values()) == {"value[1].table.data", "value[2]"}
+
+
 def test_a_part_under_a_key_that_cannot_be_shown_is_named_by_the_type_of_that() -> None:
     """The error is about the part that cannot be encoded, and not about how its key looks."""
     with pytest.raises(PayloadError, match=r"a value: its part \['rows'\]\[a Quiet\], a function, cannot be encoded"):
