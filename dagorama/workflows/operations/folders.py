@@ -17,13 +17,19 @@ from pathlib import Path
 
 from dagorama.workflows.configuration import SharedDirectory
 from dagorama.workflows.problems import TaskFailed
-from dagorama.workflows.staging.runs import run_path, runs_root
+from dagorama.workflows.staging.runs import ROOT_SETTING, run_path, runs_root
 from dagorama.workflows.staging.sweeping import remove_tree, sweep_sometimes
 
 #: The folder of claims, beside those of runs.
 _CLAIMS = "claims"
 #: Where a path begins in a text, and where it ends or goes on below.
 _BEFORE, _AFTER = r"(?<![^\s\"'`=:,;|&<>({\[])", r"(?![^\s\"'`=:,;|&<>(){}\[\]/*?])"
+#: Begins a path of another machine, as `host:` or `user@host:` at the begin of a word. After `=` it is a list of paths.
+_HOST = r"(?<![^\s\"'`;|&<>(])(?:[\w.-]+|[^\s:=/\"'`]+@[^\s:/\"'`]+):"
+#: What no path may have that comes into a script, where it may stand without quotes and in a list.
+_NOT_IN_SCRIPTS = re.compile(r"[^\w./+@%=-]")
+#: An argument with one of these is read by a shell or another interpreter.
+_OF_SCRIPTS = re.compile(r"[\s\"'`;|&<>(){}$*?]")
 #: Beside a copy for reading stands how it was when it was made.
 _MADE = ".made.json"
 
@@ -62,12 +68,29 @@ class TaskFolders:
         return self._copy(directory) if directory.is_read_only else self._kept(directory)
 
     def here(self, text: str) -> str:
-        """Return a text of the task, as a script or a variable, with paths of shared directories as they are here."""
+        """Return a text of the task with paths of shared directories as they are here, not those of other machines."""
         places = {one.path: str(self.place(one)) for one in self.directories}
         if not places:
             return text
         longest_first = "|".join(map(re.escape, sorted(places, key=len, reverse=True)))
-        return re.sub(f"{_BEFORE}({longest_first}){_AFTER}", lambda found: places[found[1]], text)
+        paths = f"{_HOST}(?:{longest_first}){_AFTER}|{_BEFORE}({longest_first}){_AFTER}"
+        return re.sub(paths, lambda found: places[found[1]] if found[1] else found[0], text)
+
+    def here_in_script(self, text: str) -> str:
+        """Return a script as `here` does; raise `TaskFailed` for a path that would be another in it, without quotes."""
+        replaced = self.here(text)
+        sign = _NOT_IN_SCRIPTS.search(str(runs_root()))
+        if sign is not None and replaced != text:
+            problem = (
+                f"has a shared directory in a script, and is in {str(runs_root())!r} here, where a shell heeds "
+                f"{sign[0]!r}: set {ROOT_SETTING} for the workers to a path of letters, digits, '-' and '_'"
+            )
+            raise TaskFailed(task_id=self.task_id, problem=problem)
+        return replaced
+
+    def here_in_argument(self, text: str) -> str:
+        """Return an argument of a program as `here` does, or as `here_in_script` where it may be one."""
+        return self.here_in_script(text) if _OF_SCRIPTS.search(text) else self.here(text)
 
     def check_unwritten(self) -> None:
         """Raise `TaskFailed` where the task has written to what it may only read, as a user can who may do anything."""

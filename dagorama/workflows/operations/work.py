@@ -61,10 +61,10 @@ class Program:
     def run(self, here: TaskRun) -> None:
         """Run it."""
         with _folders(here, self.directories) as folders:
-            argv = tuple(map(folders.here, self.argv))
+            argv = tuple(map(folders.here_in_argument, self.argv))
             if self.source is not None:
                 script = folders.own / "script"
-                script.write_text(folders.here(self.source), encoding="utf-8", errors="surrogateescape")
+                script.write_text(folders.here_in_script(self.source), encoding="utf-8", errors="surrogateescape")
                 argv = (*argv, str(script))
             env = tuple(_variables(here, folders).items())
             here.execute(Command(argv=argv, directory=str(folders.work), env=env))
@@ -126,7 +126,7 @@ def _folders(here: TaskRun, directories: tuple[SharedDirectory, ...]) -> Iterato
 
 
 def _variables(here: TaskRun, folders: TaskFolders) -> dict[str, str]:
-    return _filled_in(here, {name: folders.here(value) for name, value in here.task.env})
+    return _filled_in(here, {name: folders.here(f"{name}={value}").partition("=")[2] for name, value in here.task.env})
 
 
 def _filled_in(here: TaskRun, variables: Mapping[str, str]) -> dict[str, str]:

@@ -6,12 +6,17 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from dagorama.workflows.configuration import SharedDirectory
+from dagorama.workflows.model import Command, Task, TaskRun
 from dagorama.workflows.operations.folders import TaskFolders
+from dagorama.workflows.operations.work import Program
 from dagorama.workflows.problems import TaskFailed
 from dagorama.workflows.staging.runs import ROOT_SETTING
 from dagorama.workflows.staging.sweeping import remove_tree
@@ -126,6 +131,10 @@ def test_deep_folders_are_copied_and_compared(
         ("/bin:/mnt/shared:/usr", "/bin:{c}:/usr"),
         ("/mnt/shared2 x/mnt/shared ${X}/mnt/shared ./mnt/shared /mnt/shared.txt", None),
         ("http://host/mnt/shared", None),
+        ("rsync h:/mnt/shared/x 'me@h.org:/mnt/shared' me@$HOST:/mnt/shared/sub", None),
+        ("h:/mnt/shared/x", None),
+        ("scp h:/mnt/shared/x /mnt/shared", "scp h:/mnt/shared/x {c}"),
+        ("PATH=$PATH:/mnt/shared PYTHONPATH=src:/mnt/shared", "PATH=$PATH:{c} PYTHONPATH=src:{c}"),
     ],
 )
 def test_paths_of_shared_directories_are_those_of_this_machine(
@@ -137,3 +146,45 @@ def test_paths_of_shared_directories_are_those_of_this_machine(
     folders = TaskFolders("run", "task", directories)
     c, d = (str(folders.place(one)) for one in directories)
     assert folders.here(text) == (text if found is None else found.format(c=c, d=d))
+
+
+@pytest.mark.parametrize("root", ["my runs", "it's", "runs;x", "a$b", "a:b"])
+def test_no_path_becomes_another_in_a_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, root: str) -> None:
+    """Where a shell would heed signs in the path of runs, a script with a shared directory is refused."""
+    monkeypatch.setenv(ROOT_SETTING, str(tmp_path / root))
+    folders = TaskFolders("run", "task", (SharedDirectory("/mnt/shared", "c"),))
+    place = str(folders.place(folders.directories[0]))
+    for replaced in (folders.here_in_script, folders.here_in_argument):
+        with pytest.raises(TaskFailed, match=f"has a shared directory in a script.*set {ROOT_SETTING} for the workers"):
+            replaced("cat /mnt/shared/a.txt")
+        assert replaced("cat h:/mnt/shared/a.txt") == "cat h:/mnt/shared/a.txt"
+    assert folders.here_in_argument("--to=/mnt/shared/a.txt") == f"--to={place}/a.txt"
+
+
+def test_letters_of_all_languages_stand_in_scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home may have any name that no shell heeds."""
+    monkeypatch.setenv(ROOT_SETTING, str(tmp_path / "Jürgen-1_x.y"))
+    folders = TaskFolders("run", "task", (SharedDirectory("/mnt/shared", "c"),))
+    assert folders.here_in_script("cat /mnt/shared/a") == f"cat {folders.place(folders.directories[0])}/a"
+
+
+def test_programs_are_given_the_paths_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Script, words and variables of a program are looked through, and nothing runs where a script cannot have them."""
+    program = Program(
+        argv=("bash", "-c", "ls /mnt/shared"), source="cat /mnt/shared/a", directories=(SharedDirectory("/mnt/shared"),)
+    )
+    task = Task(id="a", work=program, env=(("PYTHONPATH", "src:/mnt/shared"),))
+    commands: list[Command] = []
+    info = SimpleNamespace(name="flow", parameters=None)
+    here = cast(TaskRun, SimpleNamespace(task=task, info=info, run_id="run", execute=commands.append))
+    monkeypatch.setenv(ROOT_SETTING, str(tmp_path / "runs"))
+    program.run(here)
+    (command,) = commands
+    place = tmp_path / "runs" / "run" / "shared" / SharedDirectory("/mnt/shared").volume_name
+    assert (command.argv[2], dict(command.env)) == (f"ls {place}", {"PYTHONPATH": f"src:{place}"})
+    assert Path(command.argv[3]).read_text() == f"cat {place}/a"
+    monkeypatch.setenv(ROOT_SETTING, str(tmp_path / "my runs"))
+    for refused in (replace(program, argv=("bash",)), replace(program, source=None)):
+        with pytest.raises(TaskFailed, match="has a shared directory in a script"):
+            refused.run(here)
+    assert len(commands) == 1
