@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from dagorama.common.urls import has_user, url_problem, without_secrets
-from dagorama.workflows.jobs.fields import Reader, a_list, a_text, a_truth
+from dagorama.workflows.jobs.fields import Reader, a_list, a_text, a_truth, is_null
 from dagorama.workflows.jobs.tree import Fields, Tree, described
 from dagorama.workflows.problems import quoted
 from dagorama.workflows.staging.places import BadPlace, is_name, place_below
@@ -69,7 +69,9 @@ class Staged:
     def _input(self, reader: Reader) -> Input | None:
         sources = [key for key in SOURCES if key in reader.fields.entries]
         if len(sources) > 1:
-            sources = [key for key in sources if reader.has(key)]
+            # Where nobody has set the others, which are null, an empty content is one that somebody has set.
+            said = [key for key in sources if not is_null(reader.fields.entries[key].value)]
+            sources = said if said == ["content"] else [key for key in sources if reader.has(key)]
         if len(sources) > 1:
             text = f"{reader.what} has {' and '.join(sources)}, and comes from one place only"
             reader.problems.add(reader.line(sources[1]), text, "make two inputs of it")

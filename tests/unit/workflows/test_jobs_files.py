@@ -185,6 +185,25 @@ def test_empty_fields_are_as_good_as_left_out(nothing: str | None) -> None:
     assert (loaded.workflow.name, loaded.notices) == ("f", ())
 
 
+def test_an_empty_file_is_made_where_only_its_text_is_set() -> None:
+    """An empty content beside sources that are null makes a file; beside others that are empty texts it is none."""
+    nulls = dict.fromkeys(INPUT_KEYS)
+    inputs = [
+        {**nulls, "content": "", "local": "made"},
+        {**nulls, "local": "present"},
+        {**nulls, "content": "", "origin": "", "local": "unset"},
+        {**nulls, "content": "", "move": "from", "local": "moved"},
+    ]
+    jobs = {"jobs": [{"name": "a", "cmd": "sh", "inputs": inputs}]}
+    (task,) = read(json.dumps(jobs), "f.json").workflow.tasks
+    assert work_of(task).staging.inputs == (
+        Content(text="", local="made"),
+        Present(local="present"),
+        Present(local="unset"),
+        Move(origin="from", local="moved"),
+    )
+
+
 def test_json_needs_no_yaml(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bare install reads JSON; where PyYAML is missing a YAML file says how to install it."""
     monkeypatch.setitem(sys.modules, "yaml", None)
