@@ -445,7 +445,22 @@ def test_this_python_stands_in_for_one_that_is_not_there(monkeypatch: pytest.Mon
     assert told.follow(ProcessExecutor(), job(("python", "-c", text))).state is JobState.SUCCEEDED
     assert told.text[1] == f"{sys.executable}\n"
     os.symlink(sys.executable, "bin/python")
-    assert words_of(("python", "x.py"), ".") == ["python", "x.py"]
+    assert words_of(("python", "x.py"), ".", os.environ) == ["python", "x.py"]
+
+
+def test_a_program_is_looked_for_where_the_job_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job with a `PATH` of its own gets the `python` there, and this one where there is none, as the worker has."""
+    for folder in ("empty", "bin"):
+        Path(folder).mkdir()
+    Path("bin/python").write_text("#!/bin/sh\necho its own\n")
+    Path("bin/python").chmod(0o755)
+    text = "import sys; print(sys.executable)"
+    for workers, of_job, printed in (("empty", "bin", "its own"), ("bin", "empty", sys.executable)):
+        monkeypatch.setenv("PATH", os.path.abspath(workers))
+        told = Told()
+        its = replace(job(("python", "-c", text)), env={"PATH": os.path.abspath(of_job)}, key=f"job-{of_job}")
+        assert told.follow(ProcessExecutor(), its).state is JobState.SUCCEEDED
+        assert told.text[1] == f"{printed}\n"
 
 
 def test_a_folder_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,7 +130,8 @@ def _told_to_keeper(plan: Plan, here: TaskRun, port: int) -> dict[str, object]:
         command=Command(argv=plan.argv, resource_limits=plan.resource_limits),
         env={**dict(here.task.env), "PORT": str(port)},
     )
-    environment, words = environment_of(job, os.environ), words_of(plan.argv, plan.directory)
+    environment = environment_of(job, os.environ)
+    words = words_of(plan.argv, plan.directory, environment)
     if problem := plan.problem() or _problem_of_command(plan, words[0], environment):
         raise TaskFailed(task_id=here.task.id, problem=f"cannot be deployed: {problem}")
     return {

@@ -23,15 +23,17 @@ _OWN_PREFIX = "DAGORAMA_"
 _SHELL = "/bin/sh"
 
 
-def words_of(argv: Sequence[str] | str, directory: str) -> list[str]:
+def words_of(argv: Sequence[str] | str, directory: str, environment: Mapping[str, str]) -> list[str]:
     """Return the words to run for a command that begins in a folder: text goes to a shell, a script to its interpreter.
 
-    A script with a folder in its name that can be run as it is, is.
+    A script with a folder in its name that can be run as it is, is. Programs are found by the environment's `PATH`.
     """
     if isinstance(argv, str):
         return [_SHELL, "-c", argv]
     program = argv[0]
-    if program in _PYTHONS and shutil.which(program) is None:  # as where Python is an environment that is not active
+    if (
+        program in _PYTHONS and shutil.which(program, path=environment.get("PATH", os.defpath)) is None
+    ):  # as where Python is an environment that is not active
         return [sys.executable, *argv[1:]]
     interpreter = INTERPRETERS.get(PurePath(program).suffix.lower())
     if interpreter is None or ("/" in program and _runs_by_itself(os.path.join(directory, program))):

@@ -77,10 +77,11 @@ class ProcessExecutor:
         """Start the keeper of a job, whose folder may have what is left of an earlier one, and return its process."""
         clear(folder)
         directory = directory_of(job)
+        environment = environment_of(job, os.environ)
         told = {
-            "argv": words_of(job.command.argv, directory),
+            "argv": words_of(job.command.argv, directory, environment),
             "directory": directory,
-            "env": environment_of(job, os.environ),
+            "env": environment,
             "resource_limits": checked_limits(job),
         }
         return self.launched(job, folder, told)
