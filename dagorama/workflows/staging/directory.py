@@ -22,6 +22,9 @@ from dagorama.workflows.staging.places import OWN
 #: Folders may stand so deep in each other, and a folder may have so many files in all.
 DEPTH_MAX, FILES_MAX = 100, 1_000_000
 
+#: Errors of a disk that takes no more. Others may be those of what is read meanwhile.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 #: A pipe would wait for somebody who writes to it.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -61,13 +64,16 @@ class Directory:
 
     @contextmanager
     def _written(self, place: str) -> Iterator[None]:
-        """Raise `StagingFailed` where the block cannot write to the disk, such as a full one, for a place."""
+        """Raise `StagingFailed` for a place where the block cannot read or write, as to a full disk."""
         try:
             yield
         except TimeoutError:  # the job's time is over, which is no fault of the disk
             raise
         except OSError as error:
-            problem = f"cannot be written in {self.path}: {error.strerror}"
+            reason = error.strerror or str(error) or type(error).__name__
+            if error.errno not in _NO_ROOM:
+                raise StagingFailed(what=place, problem=f"cannot be read or written: {reason}") from None
+            problem = f"cannot be written in {self.path}: {reason}"
             way_out = "make room there, or set DAGORAMA_RUNS for the workers"
             raise StagingFailed(what=place, problem=problem, way_out=way_out) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import stat
@@ -190,6 +191,23 @@ def test_a_full_disk_is_told(directory: Directory) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert (os.listdir(directory.path / "in"), os.listdir(directory.path / OWN)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "Connection reset by peer"),
+        (OSError("of its own kind"), "of its own kind"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_other_errors_are_no_fault_of_the_disk(directory: Directory, error: OSError, said: str) -> None:
+    """Where what is read fails meanwhile, nobody is sent to make room; an error without a number says its text."""
+    for use in (directory.writing("a"), directory.scratch("a")):
+        with pytest.raises(StagingFailed) as caught, use:
+            raise error
+        assert str(caught.value) == f"a cannot be read or written: {said}"
 
 
 def test_time_that_is_over_is_no_fault_of_the_disk(directory: Directory) -> None:
