@@ -143,6 +143,9 @@ class _Reading:
             return self._model(given, task_id)
         if kind == APP:
             name = _text(given, "name") or task_id
+            if self._executor == DOMINO and _text(given, "command"):
+                message = f"with the executor {DOMINO!r} an app runs the app.sh of its project there"
+                self._found.wrong(given["command"].place, message, "leave its command out")
             command = self._words(given, "put it into a script, or into quotes")
             description = _text(given, "description")
             return AppService(name=name, description=description, argv=command, resource_limits=tier.resource_limits)

@@ -8,7 +8,7 @@ from math import inf
 from dagorama.logging import get_logger
 from dagorama.options import Keep
 from dagorama.workflows.configuration import NOTIFY_IMAGE, BadOperationConfiguration, check_message
-from dagorama.workflows.executors.finding import CONTAINER, EXECUTOR_SETTING, PROCESS, chosen_executor
+from dagorama.workflows.executors.finding import CONTAINER, DOMINO, EXECUTOR_SETTING, PROCESS, chosen_executor
 from dagorama.workflows.images import function_of, image_names, short_name
 from dagorama.workflows.model import Command, Task, Work, Workflow
 from dagorama.workflows.operations.work import ContainerProgram, FunctionCall, Program, QueueMessage
@@ -83,6 +83,11 @@ def _container_work(task: ContainerizedTask, plan: Plan) -> tuple[str, Work]:
         executor = chosen_executor()
     except ValueError as error:
         raise BadOperationConfiguration(f"task {task.name!r} needs a container: {error}") from None
+    if executor == DOMINO:
+        raise BadOperationConfiguration(
+            f"task {task.name!r} needs a container of {task.image_name!r}, and the executor {DOMINO!r} runs none: "
+            f"set {EXECUTOR_SETTING} to another, as {CONTAINER}"
+        )
     if executor != PROCESS:
         command = Command(
             argv=tuple(task.command or ()),

@@ -500,6 +500,15 @@ def test_with_domino_its_own_options_mean_something(monkeypatch: pytest.MonkeyPa
     assert (found.workflow.task("a").tier, isinstance(model, ModelService) and model.environment) == ("huge", "Own")
 
 
+def test_with_domino_an_app_has_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs the app.sh of its project there, and whoever writes another is told when the file is read."""
+    monkeypatch.setenv("DAGORAMA_EXECUTOR", "domino")
+    app = "[a]\ntype = app\n"
+    assert load(app).workflow.task("a").executor == "domino"
+    with pytest.raises(WorkflowError, match=r"demo\.cfg:3: .*app\.sh of its project there; leave its command out"):
+        load(f"{app}command = ./serve.sh\n")
+
+
 def test_with_domino_a_tier_of_the_settings_says_which_workers_ask(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

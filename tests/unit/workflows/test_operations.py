@@ -189,6 +189,19 @@ def test_what_cannot_run_here_is_refused() -> None:
         operation().to_workflow(engine="dagorama", pull_secret="x")  # type: ignore[call-overload]
 
 
+@pytest.mark.parametrize("command", [None, ["true"]])
+def test_domino_runs_no_images(command: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task with an image is refused when it is submitted, not in each of its attempts; others are taken."""
+    monkeypatch.setenv("DAGORAMA_EXECUTOR", "domino")
+    task = tasks.CustomTask("t", "mine", command=command)
+    with pytest.raises(
+        Bad, match=r"task 't' needs a container of 'mine'.*set DAGORAMA_EXECUTOR to another, as container"
+    ):
+        operations.SingleTaskOperation("op-", task).to_workflow(engine="dagorama")
+    workflow = operation().to_workflow(engine="dagorama")
+    assert [task.executor for task in workflow.tasks] == ["process"]
+
+
 def test_groups_become_dependencies() -> None:
     """Each task of a group depends on all of the group before."""
     op = operations.SimpleDagOperation("op-", (bash("a"), bash("b")), (bash("c"), bash("d")), bash("e"))
