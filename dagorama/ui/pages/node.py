@@ -17,7 +17,7 @@ from dagorama.ui.pages.asked import id_in, instance_in, nodes_of
 from dagorama.ui.pages.instance_frame import DONE
 from dagorama.ui.pages.json_fields import PREFIX
 from dagorama.ui.pages.logs import LEVELS, attempt_in, level_in, part_of
-from dagorama.ui.pages.reasons import being_stopped, labels_in, waiting_at_work
+from dagorama.ui.pages.reasons import being_stopped, waiting_at_work
 from dagorama.ui.pages.rendering import render
 from dagorama.ui.pages.shared import times
 
@@ -74,7 +74,6 @@ async def show(
         fixed=[one for one in arguments if one.json is None and one.name],
         typed=typed if can_rerun else None,
         prefix=PREFIX,
-        why_labels=await labels_in(instance, why),
         now=datetime.now(UTC),
         done=DONE.get(request.query_params.get("done", ""), ""),
         refused=refused,

@@ -16,7 +16,7 @@ from dagorama import Instance, InstanceState, LogLine, Node, Why, broker_setting
 from dagorama.analysis.wording import HELD_SETTING, held_in_words
 from dagorama.ui.pages.asked import instance_in, nodes_of
 from dagorama.ui.pages.instance_frame import Frame, instance_frame
-from dagorama.ui.pages.reasons import being_stopped, labels_in
+from dagorama.ui.pages.reasons import being_stopped
 from dagorama.ui.pages.rendering import render
 from dagorama.ui.pages.shared import progress, times
 from dagorama.ui.pages.words import method_of
@@ -49,7 +49,6 @@ async def show(request: Request, *, refused: str = "", status: int = 200) -> Res
         functions=None if found is None else found.functions,
         failures=failures,
         why=why,
-        why_labels=await labels_in(frame.instance, why),
         first=first,
         tasks=tasks,
         held=held_in_words(held, await _held_most()) if held else "",

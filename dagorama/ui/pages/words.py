@@ -189,14 +189,15 @@ _OF_WORKFLOWS = {f"{RUN}.entrypoint": "workflow", f"{RUN}.run_task": "task", f"{
 _NODE = re.compile(rf"\(({_ID})\)( of instance ({_ID}))?")
 
 
-def linked(text: str, instance_id: UUID, labels: Mapping[UUID, str]) -> Markup:
-    """Return a sentence about nodes, in which each leads to its page, under its label or the end of its id."""
+def linked(text: str, instance_id: UUID) -> Markup:
+    """Return a sentence about nodes, in which each leads to its page, under the end of its id."""
     found, end = Markup(), 0
     for match in _NODE.finditer(text):
         node, _, of = match.groups()
         url = f"/instances/{of or instance_id}/nodes/{node}"
-        shown = labels.get(UUID(node)) or short(node)
-        found += coded(text[end : match.start()]) + Markup('(<a href="{}" title="{}">{}</a>)').format(url, node, shown)
+        found += coded(text[end : match.start()]) + Markup('(<a href="{}" title="{}">{}</a>)').format(
+            url, node, short(node)
+        )
         if of:
             found += Markup(' of instance <a href="{}" title="{}">{}</a>').format(f"/instances/{of}", of, short(of))
         end = match.end()

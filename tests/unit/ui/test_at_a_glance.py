@@ -11,7 +11,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from dagorama import BrokerUnavailable, DAGDefinition, Instance, Node, dagorama, instances
+from dagorama import BrokerUnavailable, DAGDefinition, Instance, Node, Queue, dagorama, instances
 from dagorama.ui.pages.asked import nodes_of
 from dagorama.ui.pages.words import linked
 from tests.unit.ui.test_pages import page, post
@@ -35,6 +35,25 @@ class Words(DAGDefinition):
         if len(word) < 4:
             logging.getLogger("words").warning("%r is short", word)
         return len(word)
+
+
+class Sentence(DAGDefinition):
+    """Counts the letters of a word on a queue of its own."""
+
+    @dagorama(queue_name="words").syncfn
+    def entrypoint(self, word: str) -> int:
+        """Counts."""
+        return self.last(self.count(word))
+
+    @dagorama(queue_name="counting", label="counting {word}").syncfn
+    def count(self, word: str) -> int:
+        """Counts one."""
+        return len(word)
+
+    @dagorama(queue_name="words").syncfn
+    def last(self, count: int) -> int:
+        """Returns it."""
+        return count
 
 
 def counted(word: str) -> tuple[Instance, Node]:
@@ -105,14 +124,28 @@ async def test_an_empty_text_is_started_on_purpose_only(client: httpx.AsyncClien
 
 
 async def test_nodes_in_reasons_lead_to_their_pages() -> None:
-    """Under their labels, or the ends of their ids; those of other instances to these."""
+    """Under the ends of their ids; those of other instances to these."""
     here, node, other, there = (UUID(int=number) for number in range(1, 5))
-    text = f"it waits for m:D.f ({node}), and `m:D.g` ({other}) of instance {there} has it"
-    told = linked(text, here, {node: "<label>"})
-    assert f'(<a href="/instances/{here}/nodes/{node}" title="{node}">&lt;label&gt;</a>)' in told
+    text = f"it waits for m:D.f <label> ({node}), and `m:D.g` ({other}) of instance {there} has it"
+    told = linked(text, here)
+    assert f'm:D.f &lt;label&gt; (<a href="/instances/{here}/nodes/{node}" title="{node}">{node.hex[-12:]}</a>)' in told
     assert f'<a href="/instances/{there}/nodes/{other}" title="{other}">{other.hex[-12:]}</a>' in told
     assert f'of instance <a href="/instances/{there}"' in told
     assert "<code>m:D.g</code>" in told
+
+
+async def test_reasons_name_nodes_by_their_labels_once(client: httpx.AsyncClient) -> None:
+    """Before the id, which leads to the page of the node."""
+    Queue("counting").pause()
+    Sentence()("ant")
+    (one,) = instances()
+    assert not one.done()
+    (node,) = one.nodes(function="count")
+    (last,) = one.nodes(function="last")
+    link = f'(<a href="/instances/{one.id}/nodes/{node.id}" title="{node.id}">{node.id.hex[-12:]}</a>)'
+    for url in (f"/instances/{one.id}", f"/instances/{one.id}/nodes/{last.id}"):
+        text = await page(client, url)
+        assert f"Sentence.count counting ant {link}" in text
 
 
 async def test_nodes_that_are_no_more_are_left_out(client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
