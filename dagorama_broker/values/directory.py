@@ -6,6 +6,7 @@
 """
 
 import errno
+import logging
 import os
 import re
 import secrets
@@ -15,12 +16,14 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from threading import Lock
-from typing import NoReturn
+from typing import Literal, NoReturn
 
 from dagorama_broker.values.faults import BadOffset, BadUpload, StoreAway, StoreFull, StoreUnusable, UnknownValue
 from dagorama_broker.values.holding import hold, sync_folder
 from dagorama_broker.values.memory import check_complete, check_digest, check_room
 from dagorama_broker.values.store import CHUNK_BYTES, Place, Stored
+
+log = logging.getLogger("dagorama.broker")
 
 INCOMING = "incoming"
 _PART = ".part"
@@ -47,6 +50,7 @@ class DirectoryStore:
         self._shape = Lock()  #: held while folders are made or removed, and files put into them
         self._made: set[str] = set()  #: folders of which it is known that they are there after a crash
         self._promised: dict[bytes, int] = {}  #: bytes that are still to come of uploads under way
+        self._has_told = False  #: that a file cannot be looked at
 
     def open(self, owner_id: bytes, *, is_used: bool) -> Place:
         """Take the directory for one broker alone."""
@@ -81,7 +85,7 @@ class DirectoryStore:
         found = {}
         for digest in digests:
             name = _name(digest)
-            status = self._status(name)
+            status = self._status_now(name)
             if status is not None:
                 found[digest] = status.st_size
                 if status.st_mtime < now - refresh_s:
@@ -149,7 +153,7 @@ class DirectoryStore:
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise UnknownValue(digest=digest) from error
-            raise self.unusable(error) from error
+            raise self.unusable(error, "read") from error
         status = os.fstat(handle)
         if not stat.S_ISREG(status.st_mode):
             os.close(handle)
@@ -276,17 +280,27 @@ class DirectoryStore:
                 "Put it back where it was, or restore it from a backup, then start the broker again",
             )
 
-    def unusable(self, error: OSError) -> StoreUnusable:
+    def unusable(self, error: OSError, doing: Literal["read", "written"] = "written") -> StoreUnusable:
         """Return the error of the store for one of the system."""
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return StoreUnusable(
                 self.location,
-                f"it cannot be written ({error.strerror})",
-                "Give the broker's user the right to write it, or name another place in DAGORAMA_VALUES",
+                f"it cannot be {doing} ({error.strerror})",
+                "Give the broker's user the right to read and write it, or name another place in DAGORAMA_VALUES",
             )
         return StoreUnusable(self.location, f"the system says: {error.strerror or error}")
 
     def _status(self, name: str) -> os.stat_result | None:
+        """Return the status of a plain file; None where there is none, or it cannot be told: the others go on."""
+        try:
+            return self._status_now(name)
+        except StoreAway as error:
+            if not self._has_told:
+                self._has_told = True
+                log.warning("%s, and maybe others, cannot be looked at, and is passed over: %s", name, error.problem)
+            return None
+
+    def _status_now(self, name: str) -> os.stat_result | None:
         """Return the status of a plain file, None where there is none. Raises `StoreAway` where that cannot be told."""
         try:
             status = os.stat(name, dir_fd=self._root, follow_symlinks=False)
@@ -371,7 +385,7 @@ class _Reading:
         try:
             return os.pread(self._handle, size, offset)
         except OSError as error:
-            raise self._store.unusable(error) from error
+            raise self._store.unusable(error, "read") from error
 
     def close(self) -> None:
         """Let the file go."""

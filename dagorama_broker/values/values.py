@@ -253,7 +253,10 @@ class Values:
             await asyncio.wait({self._writing[digest]})
         done = self._writing[digest] = asyncio.get_running_loop().create_future()
         try:
-            found = await self._look([digest])
+            try:
+                found = await self._look([digest])
+            except StoreAway:  # where a file that is there is broken, another is put over it; else that says the same
+                found = {}
             if found:
                 self._seen.note(digest, found[digest], self._clock())
             yield found.get(digest)

@@ -437,7 +437,8 @@ async def test_a_store_that_is_away_is_not_taken_for_the_broker() -> None:
                 node_ids=ids, tokens=tokens, values=[referring(VALUE, stream=None), b"v"], durations_us=[1, 1]
             ),
         )
-        with patch.object(served.values.store, "find", side_effect=away):
+        store = served.values.store
+        with patch.object(store, "find", side_effect=away), patch.object(store, "begin", side_effect=away):
             request = dag_pb2.SubmitRequest(
                 instance_id=instance_id("other"),
                 definition="d",
@@ -469,7 +470,8 @@ async def test_a_node_waits_for_the_store_while_that_says_no() -> None:
                 async for _ in served.stub.GetValue(values_pb2.GetValueRequest(digest=DIGEST), metadata=((key, b"n"),)):
                     pass
         assert waits(node_id("n")) is None
-        with patch.object(served.values.store, "find", side_effect=away):
+        store = served.values.store
+        with patch.object(store, "find", side_effect=away), patch.object(store, "begin", side_effect=away):
             with refused(grpc.StatusCode.UNAVAILABLE, "cannot be used"):
                 await served.stub.PutValue(iter([values_pb2.PutValueRequest(header=header)]), metadata=for_node)
             with refused(grpc.StatusCode.UNAVAILABLE, "cannot be used"):

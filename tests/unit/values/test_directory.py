@@ -1,10 +1,13 @@
 """A directory of values: whose it is, what else may be in it, and what happens to it while a broker runs."""
 
 import errno
+import logging
 import os
+import time
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,6 +85,39 @@ def test_a_disk_that_cannot_tell_is_away(store: DirectoryStore, folder: Path) ->
     shard.symlink_to(shard)
     with pytest.raises(StoreAway, match=f"{folder} cannot be used now: the system says: "):
         store.find([DIGEST], 0.0, 0.0)
+
+
+def test_one_bad_file_does_not_stop_the_others(
+    store: DirectoryStore, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is passed over, which is said once, and another may be put over it."""
+    other = next(value for value in map(b"%d".__mod__, range(10_000)) if sha256(value).digest()[0] == DIGEST[0])
+    put(store)
+    put(store, other)
+    bad, left = f"{DIGEST.hex()}", folder / "incoming" / "left.part"
+    for name in (left, left.with_name(f"{bad}.part")):
+        name.write_bytes(b"left")
+    looked = os.stat
+
+    def look(name: os.PathLike[str] | str, **named: Any) -> os.stat_result:
+        if bad in str(name):
+            raise OSError(errno.EIO, "Input/output error")
+        return looked(name, **named)
+
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr(os, "stat", look)
+        assert [one.digest for one in store.list(DIGEST[0])] == [sha256(other).digest()]
+        assert store.clear_incoming(time.time() + 60, []) == len(b"left")
+        assert not left.exists()
+        with pytest.raises(StoreAway):
+            store.find([DIGEST], 0.0, 0.0)
+        put(store)
+        (folder / "incoming" / "mine").write_bytes(VALUE)
+        store.adopt(DIGEST, len(VALUE), "mine")
+    (told,) = (record.getMessage() for record in caplog.records)
+    assert bad in told
+    assert "cannot be looked at, and is passed over: the system says: Input/output error" in told
+    assert {one.digest for one in store.list(DIGEST[0])} == {DIGEST, sha256(other).digest()}
 
 
 def test_a_value_that_cannot_be_read_names_the_place(store: DirectoryStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from dagorama_broker.values.collecting import FindUsed, collect, count_unused, keep_collecting
 from dagorama_broker.values.directory import DirectoryStore
-from dagorama_broker.values.faults import BadUpload, DamagedValue, UnknownValue, UploadIdle, ValueTooLarge
+from dagorama_broker.values.faults import BadUpload, DamagedValue, StoreAway, UnknownValue, UploadIdle, ValueTooLarge
 from dagorama_broker.values.holding import sync_folder
 from dagorama_broker.values.memory import MemoryStore
 from dagorama_broker.values.values import Values
@@ -213,6 +213,23 @@ async def test_a_damaged_value_is_told_and_removed(tmp_path: Path) -> None:
             assert await values.sizes([DIGEST]) == {}
             await put(values)
         assert (await got(values, DIGEST), values.stored_count) == (VALUE, 1)
+
+
+@on_a_loop
+async def test_a_value_that_cannot_be_looked_at_is_put_over(tmp_path: Path) -> None:
+    """Whoever only asks for it is told to wait."""
+    async with opened(tmp_path) as values:
+        await put(values)
+        with patch.object(values.store, "find", side_effect=StoreAway(location="here", problem="bad")):
+            values._seen.forget(DIGEST)
+            with pytest.raises(StoreAway):
+                await values.sizes([DIGEST])
+            with pytest.raises(StoreAway):
+                await values.missing([DIGEST])
+            source = Source()
+            await values.put(DIGEST, len(VALUE), 0, source.read)
+        assert source.read_count
+        assert await values.sizes([DIGEST]) == {DIGEST: len(VALUE)}
 
 
 @on_a_loop
