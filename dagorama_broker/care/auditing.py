@@ -93,6 +93,8 @@ def _problem_of(use: ValueUse, store: ValueStore, *, reads: bool) -> str:
         reading = store.read(use.digest)
     except UnknownValue:
         return f"{name} is not in {store.location}"
+    except StoreUnusable as error:  # a bad part of a disk says nothing of the others
+        return f"{name} cannot be read: {error}"
     try:
         if reading.size != use.size:
             return f"{name} has {reading.size} bytes in {store.location}, and should have {use.size}"
@@ -102,7 +104,7 @@ def _problem_of(use: ValueUse, store: ValueStore, *, reads: bool) -> str:
         if reads and found.digest() != use.digest:
             return f"{name} has been changed in {store.location}: what is there has the digest {found.hexdigest()}"
         return ""
-    except StoreUnusable as error:  # a bad part of a disk says nothing of the others
+    except StoreUnusable as error:
         return f"{name} cannot be read: {error}"
     finally:
         reading.close()
