@@ -8,6 +8,9 @@ from uuid import UUID
 
 from dagorama.states import InstanceState
 
+#: Definitions of instances that call hooks begin with this, before the name of the other definition.
+HOOKS_PREFIX = "hooks of "
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedInstance:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from hashlib import sha256
 from hmac import new as new_hmac
-from http.client import HTTPMessage
+from http.client import HTTPMessage, InvalidURL
 from importlib import import_module
 from typing import IO, Literal
 from urllib.error import HTTPError, URLError
@@ -31,7 +31,7 @@ from dagorama.client.told import time_at
 from dagorama.common.urls import url_problem, without_secrets
 from dagorama.decorators import dagorama
 from dagorama.definition import DAGDefinition
-from dagorama.ended import EndedInstance
+from dagorama.ended import HOOKS_PREFIX, EndedInstance
 from dagorama.errors import NotInNode
 from dagorama.logging import printable
 from dagorama.node_context import context
@@ -44,9 +44,6 @@ __all__ = ["QUEUE", "EndedInstance", "Hook", "HookSettings", "email", "post", "r
 
 #: So much of what a server says about a request that it does not take is told.
 _ANSWER_CHARS_MAX = 500
-
-#: Definitions of instances that call hooks begin with this, before the name of the other definition.
-PREFIX = "hooks of "
 
 
 class Hooks(DAGDefinition):
@@ -65,7 +62,7 @@ def _call(hook: Hook, instance_id: bytes, key: str, tags: dict[str, str]) -> Non
     hook(
         EndedInstance(
             instance_id=UUID(bytes=instance_id),
-            definition=made.definition.removeprefix(PREFIX),
+            definition=made.definition.removeprefix(HOOKS_PREFIX),
             state=InstanceState(made.tags["state"]),
             started_at=time_at(float(made.tags["started"])),
             finished_at=made.created_at,
@@ -219,6 +216,9 @@ def post(
         raise RuntimeError(f"{host} answered {error.code} {error.reason}: {said}") from None
     except URLError as error:
         raise ConnectionError(f"{host} cannot be reached: {error.reason}") from None
+    except InvalidURL:
+        what = "its URL has a port that is no number, or a space or control character: write these as %20"
+        raise ConnectionError(f"{host} cannot be reached: {what}") from None
 
 
 class _NoRedirects(HTTPRedirectHandler):

@@ -25,6 +25,7 @@ from dagorama.cli.progress import COUNT_S, LiveProgress
 from dagorama.cli.target import Arguments, Target
 from dagorama.client.status import InstanceStatus, NodeStatus
 from dagorama.definition import DAGInstance
+from dagorama.ended import HOOKS_PREFIX
 from dagorama.errors import BrokerRefused, BrokerUnavailable, DagoramaError, ResultTimeout
 from dagorama.instance.handle import id_of
 from dagorama.logging import printable
@@ -208,7 +209,8 @@ def follow(
 
 def wait_for_hooks(instance: Instance) -> None:
     """Wait for the hooks of an instance that has ended, `HOOKS_S` seconds at most, and say what is not done then."""
-    for hooks in instances(tags={"instance": str(instance.id)}):
+    definition = f"{HOOKS_PREFIX}{instance.status.definition}"
+    for hooks in instances(definition=definition, tags={"instance": str(instance.id)}):
         told = "what is done at its end, such as an exit notice, is not done"
         try:
             hooks.wait(HOOKS_S)

@@ -6,6 +6,7 @@ import asyncio
 import hmac
 import json
 import smtplib
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,14 +15,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any, ClassVar
+from unittest.mock import patch
 from uuid import UUID
 
 import pytest
 
 import dagorama as dg
 from dagorama import DAGDefinition, InstanceState, dagorama, instance_options
+from dagorama.cli.session import wait_for_hooks
 from dagorama.code.signature import _body
-from dagorama.hooks import EndedInstance, Hooks, email, webhook
+from dagorama.hooks import EndedInstance, Hooks, email, post, webhook
 from dagorama.testing import in_process_broker, inline
 from tests.unit.library import hook_definitions as h
 from tests.unit.library.dag_server import DagServer
@@ -43,6 +46,14 @@ ENDED = EndedInstance(
 def _forget() -> None:
     h.told.clear()
     h.stumbles.clear()
+
+
+class Held(DAGDefinition):
+    """Is on a queue of its own."""
+
+    @dagorama(queue_name="held").syncfn
+    def entrypoint(self) -> None:
+        """Do nothing."""
 
 
 def call_hooks() -> list[tuple[str, EndedInstance]]:
@@ -232,6 +243,37 @@ def test_a_webhook_that_is_not_taken_fails_with_the_answer(status: int) -> None:
         webhook(f"{url}/s3cret")(ENDED)
     assert "s3cret" not in str(raised.value)
     assert len(Receiver.posted) == 1
+
+
+def test_a_webhook_that_cannot_be_reached_is_told_by_its_host() -> None:
+    """Its path may be a secret, also where it is none that could be asked for."""
+    with receiving() as url:
+        pass  # and nobody is there any more
+    host = url.split("/")[2]
+    paths = {
+        f"{url}/s3cret": "Connection refused",
+        f"{url}/s3cret path": "its URL has",
+        f"http://{host}x/s3cret": "port",
+    }
+    for gone, said in paths.items():
+        with pytest.raises(ConnectionError, match=f"{host}.* cannot be reached: .*{said}") as raised:
+            post(gone, {}, "delivery")
+        assert "s3cret" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_only_hooks_are_waited_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """An instance that somebody has given the tag of hooks is none, and may go on for hours."""
+    with in_process_broker():
+        h.Job("a")(5)
+        (job,) = dg.instances()
+        job.wait()
+        dg.Queue("held").pause()
+        with instance_options(tags={"instance": str(job.id)}):
+            Held()()
+        with patch("dagorama.cli.session.HOOKS_S", 0.1):
+            wait_for_hooks(job.refresh())
+        assert [name for name, _ in h.told] == ["tell"]
+    assert capsys.readouterr().err == ""
 
 
 def test_a_webhook_is_a_hook(monkeypatch: pytest.MonkeyPatch) -> None:
