@@ -124,11 +124,12 @@ def version() -> None:
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command line; never returns."""
+    collects = gc.isenabled()
     gc.disable()  # until the subcommand is imported
     try:
         group.main(args=args, prog_name="dagorama")
     finally:
-        gc.enable()
+        (gc.enable if collects else gc.disable)()
 
 
 if __name__ == "__main__":

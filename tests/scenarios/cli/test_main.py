@@ -46,15 +46,20 @@ def test_who_has_nodes_run_by_others_imports_nothing_for_that(module: str) -> No
     assert python("-c", code).stdout == "[]\n"
 
 
-def test_no_collection_walks_what_a_command_has_imported() -> None:
-    """There are some of what it makes itself, and they, like the interpreter's end, leave the rest alone."""
+@pytest.mark.parametrize("has_some", [True, False])
+def test_no_collection_walks_what_a_command_has_imported(has_some: bool) -> None:
+    """There are some of what it makes itself, and they, like the interpreter's end, leave the rest alone.
+
+    Whoever calls it with collections off has them off afterwards.
+    """
     code = (
         "import gc, sys\n"
         "from dagorama.cli.main import main\n"
+        f"gc.{'enable' if has_some else 'disable'}()\n"
         "try:\n    main(['run', '--help'])\n"
         "except SystemExit:\n    print(gc.isenabled(), gc.get_freeze_count() > 10 * len(sys.modules))\n"
     )
-    assert python("-c", code).stdout.endswith("\nTrue True\n")
+    assert python("-c", code).stdout.endswith(f"\n{has_some} True\n")
 
 
 @pytest.mark.parametrize("words", [["--version"], ["version"]])
