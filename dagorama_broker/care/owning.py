@@ -1,8 +1,10 @@
 """The owner of restored files: the superuser gives them to the owner of the folder that they go into.
 
 Else a broker that runs as that user could read none of them. That user may change what is in a folder of theirs at any
-moment, so nothing is given by its name: it is opened, and looked at, first. A file that has another name too, a hard
-link, may be anybody's, and is not given.
+moment, so each file and directory is opened, looked at, and given as what was opened. What is in a directory is opened
+from that, so no link leads elsewhere. Of the path of a restored file or directory, and of a folder that was missing,
+only the last part may be no link: whoever may rename the folders above decides where it leads, so these have to be of
+people who are trusted. A file that has another name too, a hard link, may be anybody's, and is not given.
 """
 
 from __future__ import annotations
@@ -52,14 +54,20 @@ def _give(name: str | Path, owner: tuple[int, int], path: Path, folder: int | No
     except OSError as error:
         if error.errno == errno.ELOOP:
             return
+        if error.errno == errno.ENXIO:  # a socket
+            raise _unlike_restored(path) from error
         raise
     try:
         about = os.fstat(handle)
         if not stat.S_ISDIR(about.st_mode) and (not stat.S_ISREG(about.st_mode) or about.st_nlink != 1):
-            raise CareError(
-                f"{path} is no plain file with one name, as all that is restored is, so it is not given to the owner "
-                "of the folder. Remove it, and what else of the restore is there, then restore again"
-            )
+            raise _unlike_restored(path)
         os.fchown(handle, *owner)
     finally:
         os.close(handle)
+
+
+def _unlike_restored(path: Path) -> CareError:
+    return CareError(
+        f"{path} is no plain file with one name, as all that is restored is, so it is not given to the owner of the "
+        "folder. Remove it, and what else of the restore is there, then restore again"
+    )

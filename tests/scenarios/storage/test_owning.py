@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,9 @@ def test_a_file_that_may_be_anybodys_is_not_given(folder: Path, where: str) -> N
     assert owners(folder.parent / "secret") == [0]
 
 
-def test_a_pipe_is_not_waited_for(folder: Path) -> None:
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK])
+def test_a_pipe_or_socket_is_not_waited_for(folder: Path, kind: int) -> None:
     """It is no file that was restored."""
-    os.mkfifo(folder / "values" / "pipe")
-    with pytest.raises(CareError, match="pipe is no plain file"):
+    os.mknod(folder / "values" / "other", kind | 0o600)
+    with pytest.raises(CareError, match="other is no plain file"):
         Place(folder / "broker.db").hand_over(folder / "values")
