@@ -265,8 +265,9 @@ def _for(kept: str) -> str:
 def _cancelled_if_stopped(run: DAGInstance[dict[str, object]], started: House) -> Iterator[None]:
     """Have the jobs of a run end where the block does not come to its end, as after Ctrl-C, and wait until they have.
 
-    They would end without that, but later, and after this command; a service that has not answered yet would not.
-    Without a broker nobody knows which they are.
+    They would end without that, but later, and after this command; a service that has not answered yet would not, nor
+    would a run at Domino: its worker has to have it stop, and asks the broker before. Without a broker nobody knows
+    which they are. Tasks that take too long are named.
     """
     try:
         yield
@@ -276,15 +277,22 @@ def _cancelled_if_stopped(run: DAGInstance[dict[str, object]], started: House) -
                 running = list(run.nodes(function="run_task", state=_RUNNING, inputs=False))
                 run.cancel()
                 give_up_at = monotonic() + float(ORPHAN_S)
-                while any(map(_goes_on, running)) and monotonic() < give_up_at:
+                while (running := [task for task in running if _goes_on(task)]) and monotonic() < give_up_at:
                     sleep(_LOOK_S)
+                if running:
+                    names = ", ".join(task.label for task in running)
+                    click.echo(printable(f"not ended yet, and may go on: {names}"), err=True)
         raise
 
 
 def _goes_on(task: Node) -> bool:
-    """Return whether this machine has a job of a task, or a service that it deploys."""
+    """Return whether a worker is at a task, this machine has a job of it, or a service that it deploys."""
     deployed = (str(task.instance_id), task.label)
-    return bool(jobs_of(str(task.id))) or any((one.run_id, one.task_id) == deployed for one in services())
+    return (
+        bool(jobs_of(str(task.id)))
+        or any((one.run_id, one.task_id) == deployed for one in services())
+        or any(reason.kind == "running" for reason in task.why().reasons)
+    )
 
 
 def _printed(view: TextView, run: DAGInstance[dict[str, object]]) -> Callable[[InstanceStatus], None]:

@@ -10,6 +10,7 @@ from itertools import count
 
 from dagorama import Node
 from dagorama.definition import attach
+from dagorama.errors import UnknownId
 from dagorama.logging import get_logger
 from dagorama.node_context import NodeContext, context
 from dagorama.settings import should_run_inline
@@ -117,4 +118,9 @@ def _attempts_ended(node: NodeContext) -> int:
 
 def _goes_on(node: NodeContext) -> bool:
     """Return whether a node whose attempt here is to stop has not ended: another attempt of it is there, or to come."""
-    return not should_run_inline() and _asked(node).state not in ENDED
+    if should_run_inline():
+        return False
+    try:
+        return _asked(node).state not in ENDED
+    except UnknownId:  # its instance was removed, or its broker knows nothing any more
+        return False

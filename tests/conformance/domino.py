@@ -102,6 +102,8 @@ class FakeDomino:
     shown: Object = field(default_factory=dict)
     version: str = "5.11.0"
     is_stopping: bool = False
+    #: Runs that are to stop go on as they were.
+    is_slow_to_stop: bool = False
     _ids: int = 0
 
     # -- the API -------------------------------------------------------------------------------------------------------
@@ -221,7 +223,7 @@ class FakeDomino:
             return refusal(404, "there is no such job")
         if not run.object["isCompleted"]:
             run.object["status"] = "StopRequested"
-            if run.folder.exists():
+            if run.folder.exists() and not self.is_slow_to_stop:
                 (run.folder / "cancel").touch()
         return JSONResponse({})
 

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from dagorama.errors import BrokerUnavailable
 from dagorama.workflows.executors.domino import executor as executor_module
 from dagorama.workflows.executors.following import follow
-from dagorama.workflows.executors.port import JobState, Service
+from dagorama.workflows.executors.port import JobState, JobStopped, Service
 from dagorama.workflows.model import Command, Mount
 from dagorama.workflows.problems import TaskFailed, TaskLeft
 from tests.conformance.domino import KEY, FakeDomino, FakeRun, refusal
@@ -339,6 +339,32 @@ def test_a_run_that_is_about_to_stop_is_waited_for(domino: FakeDomino) -> None:
     told = Told()
     assert told.follow(DominoExecutor(), job("cat ended; echo next")).state is JobState.SUCCEEDED
     assert told.text[1] == "\nnext\n"
+
+
+def test_a_run_that_takes_long_to_stop_is_not_waited_for(domino: FakeDomino, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its worker would be ended with all that it runs. No next attempt begins before the run has stopped."""
+    monkeypatch.setenv("DAGORAMA_CANCEL_GRACE_S", "2")
+    domino.is_slow_to_stop = True
+    executor = DominoExecutor()
+    status = Told().follow(executor, job("touch begun; exec sleep 600"), Path("begun").exists)
+    assert status.state is JobState.CANCELLED
+    assert only(domino).object["status"] == "StopRequested"
+    with pytest.raises(JobStopped):
+        executor.submit(replace(job("true"), should_stop=lambda: True))
+    assert domino.asked.count("POST runs") == 1
+    (only(domino).folder / "cancel").touch()
+    assert Told().follow(executor, job("true")).state is JobState.SUCCEEDED
+
+
+def test_a_run_that_cannot_be_stopped_is_left(
+    domino: FakeDomino, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody asks for the failure of a task that was cancelled, so it is warned of as well."""
+    monkeypatch.setenv("DAGORAMA_CANCEL_GRACE_S", "2")
+    domino.instead = lambda what: refusal(503, "not now") if what == "POST stop" else None
+    with pytest.raises(TaskLeft, match=r"its run \w+ at Domino could not be stopped: it may go on .*503 not now"):
+        Told().follow(DominoExecutor(), job("touch begun; exec sleep 600"), Path("begun").exists)
+    assert "could not be stopped: it may go on" in caplog.text
 
 
 def test_a_missing_package_is_named_with_its_extra() -> None:

@@ -19,7 +19,7 @@ from dagorama.workflows.executors.following import follow
 from dagorama.workflows.executors.kubernetes import executor as executor_module
 from dagorama.workflows.executors.kubernetes import logs
 from dagorama.workflows.executors.kubernetes.executor import KubernetesExecutor
-from dagorama.workflows.executors.port import Job, JobState
+from dagorama.workflows.executors.port import Job, JobState, JobStopped
 from dagorama.workflows.model import Command, Mount
 from dagorama.workflows.problems import TaskFailed, TaskLeft
 from tests.conformance.cluster import FakeCluster, refusal
@@ -351,6 +351,38 @@ def test_a_worker_that_was_taken_for_dead_does_not_end_what_another_follows(
     until(lambda: after.status(new).state is JobState.SUCCEEDED)
     after.forget(new)
     assert cluster.jobs == {}
+
+
+def test_a_pod_that_takes_long_to_go_is_not_waited_for(
+    make: Callable[..., KubernetesExecutor], cluster: FakeCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its worker would be ended with all that it runs. No next attempt begins before the pod is gone."""
+    monkeypatch.setenv("DAGORAMA_CANCEL_GRACE_S", "2.5")
+    monkeypatch.setenv("DAGORAMA_JOB_GRACE_S", "600")
+    text = "trap '' TERM; touch begun; while [ ! -e go ]; do sleep 0.05; done; echo >> ended"
+    executor = make()
+    assert Told().follow(executor, job(text), Path("begun").exists).state is JobState.CANCELLED
+    assert [("deletionTimestamp" in one["metadata"]) for one in cluster.jobs.values()] == [True]
+    with pytest.raises(JobStopped):
+        executor.submit(replace(job("true"), should_stop=lambda: True))
+    Path("go").touch()
+    told = Told()
+    assert told.follow(executor, job("cat ended; echo next")).state is JobState.SUCCEEDED
+    assert told.text[1] == "\nnext\n"
+
+
+def test_a_job_that_cannot_be_deleted_is_left(
+    make: Callable[..., KubernetesExecutor],
+    cluster: FakeCluster,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Nobody asks for the failure of a task that was cancelled, so it is warned of as well."""
+    monkeypatch.setenv("DAGORAMA_CANCEL_GRACE_S", "2.5")
+    cluster.instead = lambda what: refusal(503, "No", "not now") if what == "DELETE job" else None
+    with pytest.raises(TaskLeft, match=r"its Job \S+ could not be deleted: it may go on .*503 not now"):
+        Told().follow(make(), job("touch begun; exec sleep 600"), Path("begun").exists)
+    assert "could not be deleted: it may go on" in caplog.text
 
 
 def test_a_job_of_somebody_else_is_left_alone(make: Callable[..., KubernetesExecutor], cluster: FakeCluster) -> None:

@@ -8,16 +8,25 @@ from typing import TypeVar
 
 from dagorama.logging import get_logger
 from dagorama.workflows.executors.port import Job, JobStopped
+from dagorama.workflows.executors.process.launching import seconds_of
 from dagorama.workflows.problems import TaskLeft
 
 T = TypeVar("T")
 
 #: The pauses between questions, at first and in the end.
 _AGAIN_S, _AGAIN_MAX_S = 0.2, 10.0
+#: A worker ends if a node goes on for so long after it was cancelled; `DAGORAMA_CANCEL_GRACE_S` sets another time. Of
+#: that, so much is left to look, and to ask.
+_CANCEL_GRACE_S, _SPARE_S = 5.0, 2.0
 
 
 class NotYet(Exception):
     """An answer cannot be had as yet; the message says why."""
+
+
+def stop_wait_s() -> float:
+    """Return how long the end of a job that was cancelled is waited for: less than its worker gives the node."""
+    return max(0.0, seconds_of("DAGORAMA_CANCEL_GRACE_S", _CANCEL_GRACE_S) - _SPARE_S)
 
 
 def ask_patiently(job: Job, ask: Callable[[], T], *, what: str, away: type[Exception], who: str, away_s: float) -> T:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dagorama import Instance, InstanceFailed, LogLine, NodeEvent, attach, events, launch_workers
+from dagorama import Instance, InstanceFailed, LogLine, NodeEvent, attach, events, launch_workers, prune
 from dagorama.workflows.formats import load_workflow
 from dagorama.workflows.running import start_workflow
 from dagorama_broker.launch import launch_broker
@@ -102,11 +102,12 @@ def test_a_run_is_followed_on_when_its_worker_is_killed(domino: FakeDomino, monk
 
 
 def test_a_run_that_is_cancelled_is_stopped(domino: FakeDomino, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Domino stops it, and so it does where its time is over, which fails the task."""
+    """Domino stops it, also where it is removed at once, and where its time is over, which fails the task."""
     with launch_broker(port=0), launch_workers(1):
         run = begun("[a]\ndirect = true\ncommand = touch begun; exec sleep 600\n", monkeypatch)
         until((domino.project / "begun").exists)
         run.cancel()
+        assert [one.instance_id for one in prune(state="cancelled")] == [run.id]
         until(lambda: [one.object["status"] for one in domino.runs.values()] == ["Stopped"])
         run = begun("[a]\ntimeout = 1\ncommand = sleep 600\n", monkeypatch)
         with pytest.raises(InstanceFailed):
@@ -114,3 +115,16 @@ def test_a_run_that_is_cancelled_is_stopped(domino: FakeDomino, monkeypatch: pyt
         (node,) = run.nodes(function="run_task")
         assert "took longer than its timeout of 1 s" in str(node.error)
     assert [one.object["status"] for one in domino.runs.values()] == ["Stopped", "Stopped"]
+
+
+def test_a_command_that_is_stopped_stops_its_runs(domino: FakeDomino) -> None:
+    """After Ctrl-C, as after `cancel`, nothing goes on at Domino; the command waits for that."""
+    (domino.project / "x.cfg").write_text("[a]\ndirect = true\ncommand = touch begun; exec sleep 600\n")
+    command = [sys.executable, "-m", "dagorama", "run", "control/x.cfg", "--executor", "domino"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    until((domino.project / "begun").exists)
+    running.send_signal(signal.SIGINT)
+    out, _ = running.communicate(timeout=WAIT_S)
+    assert (running.returncode, "stopped by SIGINT" in out) == (130, True), out
+    (run,) = domino.runs.values()
+    assert run.object["status"] in ("StopRequested", "Stopped"), out

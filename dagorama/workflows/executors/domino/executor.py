@@ -10,7 +10,8 @@ from time import monotonic, sleep, time
 from typing import Any
 
 from dagorama.errors import BrokerUnavailable, DagoramaError
-from dagorama.workflows.executors.asking import NotYet, ask_patiently
+from dagorama.logging import get_logger
+from dagorama.workflows.executors.asking import NotYet, ask_patiently, stop_wait_s
 from dagorama.workflows.executors.domino.commands import attempts_before, command_of, title_of
 from dagorama.workflows.executors.domino.output import RunLogs
 from dagorama.workflows.executors.domino.platform import DominoAway, DominoRefuses, Platform
@@ -43,11 +44,13 @@ class _Followed:
     look_at: float = 0.0
     #: Since when Domino does not answer; None where it does.
     away_since: float | None = None
-    #: It is to stop, unless another worker follows it.
-    is_unwanted: bool = False
+    #: Since when it is to stop, unless another worker follows it; None where it is not.
+    unwanted_since: float | None = None
     #: How it ends where this process has decided that; it is stopped then.
     verdict: JobStatus | None = None
     is_stopped: bool = False
+    #: Domino has said that it has ended.
+    is_over: bool = False
 
 
 class DominoExecutor:
@@ -88,9 +91,9 @@ class DominoExecutor:
         return followed.status
 
     def cancel(self, handle: Handle) -> None:
-        """Have Domino stop the run, which keeps what that has written."""
+        """Have Domino stop the run, which keeps what that has written; its end is not waited for too long."""
         followed = self._job(handle)
-        followed.is_unwanted = True
+        followed.unwanted_since = monotonic()
         self._look(followed)
 
     def logs(self, handle: Handle) -> RunLogs:
@@ -105,7 +108,8 @@ class DominoExecutor:
         """Forget a run that has ended; at Domino it stays, and the next one of the key has another number."""
         with self._lock:
             followed = self._followed.pop(handle)
-            self._forgotten.append(followed.run_id)
+            if followed.is_over:  # one that is about to stop is in the way of a next one
+                self._forgotten.append(followed.run_id)
         followed.logs.forget()
 
     def leave(self, handle: Handle) -> None:
@@ -168,17 +172,20 @@ class DominoExecutor:
         else:
             followed.away_since = None
             followed.logs.look()
+        if status.state not in ENDED and _is_overdue(followed, now):
+            status = _not_waited_for(followed, status)
         if status != followed.status:
             followed.news_at = now
         followed.status = status
         followed.look_at = now + min(_LOOK_MAX_S, max(_LOOK_S, _LOOK_SHARE * (now - followed.news_at)))
         if status.state in ENDED:
-            followed.logs.finish()
+            followed.logs.finish(is_waited_for=followed.unwanted_since is None)
 
     def _seen(self, followed: _Followed) -> JobStatus:
         platform = self._connected()
         status = status_of(platform.run(followed.run_id))
         if status.state in ENDED:
+            followed.is_over = True
             return followed.verdict or status
         if followed.verdict is None:
             followed.verdict = self._verdict(followed)
@@ -196,7 +203,7 @@ class DominoExecutor:
         Raises `TaskLeft` where another worker follows it, or will.
         """
         job = followed.job
-        if followed.is_unwanted:
+        if followed.unwanted_since is not None:
             try:
                 goes_on = job.goes_on()
             except DagoramaError:  # the broker does not say: it is asked again
@@ -220,6 +227,26 @@ class DominoExecutor:
             )
             raise TaskLeft(task_id=followed.job.task_id, problem=problem)
         return replace(_RUNNING, waiting=f"goes on unseen, as Domino does not answer: {error}")
+
+
+def _is_overdue(followed: _Followed, now: float) -> bool:
+    """Return whether a run was to stop long ago: soon the worker would be ended, with all else that it runs."""
+    return followed.unwanted_since is not None and now - followed.unwanted_since >= stop_wait_s()
+
+
+def _not_waited_for(followed: _Followed, status: JobStatus) -> JobStatus:
+    """Return the end of a run that was told to stop, and takes its time; `TaskLeft` for one that could not be told.
+
+    Nobody asks for either as its task was cancelled, so both are warned of.
+    """
+    task_id = followed.job.task_id
+    if followed.verdict is None or not followed.is_stopped:
+        why = f" ({status.waiting})" if status.waiting else ""
+        problem = f"was cancelled, and its run {followed.run_id} at Domino could not be stopped: it may go on{why}"
+        get_logger().warning("%r %s", task_id, problem)
+        raise TaskLeft(task_id=task_id, problem=problem)
+    get_logger().warning("task %r: Domino was told to stop its run %s, and is at it still", task_id, followed.run_id)
+    return followed.verdict
 
 
 def _is_to_be_followed(run: Mapping[str, Any], job: Job, ended: int) -> bool:

@@ -44,15 +44,17 @@ class RunLogs:
         self._seen = (0, False)
         self._is_due = True
         self._is_done = False
+        self._rest_s = _REST_S
         self._ask_at = 0.0
 
     def look(self) -> None:
         """Have the next `read` ask for more."""
         self._is_due = True
 
-    def finish(self) -> None:
-        """Take note that the run has ended, so that what is there is all that comes."""
+    def finish(self, *, is_waited_for: bool) -> None:
+        """Take note that the run has ended, so that what is there is all that comes, and whether to wait for it."""
         self._is_done = True
+        self._rest_s = _REST_S if is_waited_for else 0.0
 
     def read(self) -> Sequence[Output]:
         """Return what has come since the last call; after the end what is left is waited for."""
@@ -93,7 +95,7 @@ class RunLogs:
         return [Output(stream=1, data=piece.encode(errors="backslashreplace"))]
 
     def _rest(self) -> str:
-        give_up_at = monotonic() + _REST_S
+        give_up_at = monotonic() + self._rest_s
         pause_s = _AGAIN_S
         while True:
             try:

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from lightkube.resources.batch_v1 import Job as KubernetesJob
 
-from dagorama.workflows.executors.asking import NotYet, ask_patiently
+from dagorama.logging import get_logger
+from dagorama.workflows.executors.asking import NotYet, ask_patiently, stop_wait_s
 from dagorama.workflows.executors.kubernetes.cluster import Cluster, ClusterAway, ClusterRefuses
 from dagorama.workflows.executors.kubernetes.logs import PodLogs, Position
 from dagorama.workflows.executors.kubernetes.manifest import FOLLOWER, KEY, TOLD, job_of, name_of
@@ -56,6 +57,8 @@ class _Followed:
     #: How it ends where this attempt has decided that; it is deleted then.
     verdict: JobStatus | None = None
     is_deleted: bool = False
+    #: Since when it is to stop; None where it is not.
+    unwanted_since: float | None = None
     #: There is no such Job any more.
     is_gone: bool = False
     #: Another attempt follows it now: this one may have been taken for dead. It is no longer its to end or delete.
@@ -96,9 +99,13 @@ class KubernetesExecutor:
         return followed.status
 
     def cancel(self, handle: Handle) -> None:
-        """Delete the Job with its pod, which gets SIGTERM, and SIGKILL after the grace time."""
+        """Delete the Job with its pod, which gets SIGTERM, and SIGKILL after the grace time.
+
+        The end is not waited for too long.
+        """
         followed = self._job(handle)
         self._look(followed)
+        followed.unwanted_since = monotonic()
         if followed.status.state not in ENDED and followed.verdict is None:
             self._end(followed, JobStatus(state=JobState.CANCELLED, problem="was ended, as it was cancelled"))
 
@@ -121,7 +128,7 @@ class KubernetesExecutor:
         """
         followed = self._job(handle)
         try:
-            if not followed.is_gone:
+            if not followed.is_gone and not followed.is_deleted:
                 _, cluster = self._connected()
                 self._patiently(
                     followed.job, "has ended, and that cannot be noted", lambda: self._rid(followed, cluster)
@@ -178,6 +185,8 @@ class KubernetesExecutor:
         followed.pause_s = min(2 * followed.pause_s, _LOOK_MAX_S)
         if status.state in ENDED:
             followed.logs.finish()
+        elif _is_overdue(followed):  # its log goes on, and is not followed to its end
+            followed.status = _not_waited_for(followed, status)
         elif followed.verdict is None and self._is_given_up(followed, settings):
             self._end(followed, JobStatus(state=JobState.FAILED, problem=self._why_not_started(followed)))
 
@@ -196,7 +205,9 @@ class KubernetesExecutor:
             followed.logs.begin(str(pod.metadata.name))
         if followed.verdict is not None:
             if not followed.is_deleted:
-                followed.logs.wait_for_connection(_CONNECTION_S)  # its last words are told, too
+                is_wanted = followed.unwanted_since is None
+                # Its last words are told, too.
+                followed.logs.wait_for_connection(_CONNECTION_S if is_wanted else stop_wait_s() / 2)
                 followed.is_deleted = cluster.delete_job(job, waits_for_pods=True)
             return _RUNNING
         status = status_of(job, pod)
@@ -303,3 +314,23 @@ class KubernetesExecutor:
             cluster.annotate_job(name, {FOLLOWER: handle})
         logs = PodLogs(cluster, name, Position.read(annotations.get(TOLD, "")))
         return _Followed(handle=handle, job=job, name=name, uid=str(there.metadata.uid), logs=logs)
+
+
+def _is_overdue(followed: _Followed) -> bool:
+    """Return whether a Job was to stop long ago: soon the worker would be ended, with all else that it runs."""
+    return followed.unwanted_since is not None and monotonic() - followed.unwanted_since >= stop_wait_s()
+
+
+def _not_waited_for(followed: _Followed, status: JobStatus) -> JobStatus:
+    """Return the end of a Job whose pod takes its time to go; `TaskLeft` for one that could not be deleted.
+
+    Nobody asks for either as its task was cancelled, so both are warned of.
+    """
+    task_id = followed.job.task_id
+    if followed.verdict is None or not followed.is_deleted:
+        why = f" ({status.waiting})" if status.waiting else ""
+        problem = f"was cancelled, and its Job {followed.name} could not be deleted: it may go on{why}"
+        get_logger().warning("%r %s", task_id, problem)
+        raise TaskLeft(task_id=task_id, problem=problem)
+    get_logger().warning("task %r: its Job %s was deleted, and its pod is not gone yet", task_id, followed.name)
+    return followed.verdict
