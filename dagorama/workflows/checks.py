@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import islice
 
 from dagorama.workflows.model import Loaded, Task, Workflow
-from dagorama.workflows.problems import TOLD_MAX, Place, Problem, WorkflowError, in_order, quoted
+from dagorama.workflows.problems import TOLD_MAX, Place, Problem, WorkflowError, did_you_mean, in_order, quoted
 
 #: The longest id of a task: that of a label.
 ID_CHARS_MAX = 200
@@ -158,9 +158,6 @@ def _edges(tasks: Sequence[Task]) -> Iterator[Problem]:
 
 def _like(name: str, ids: Sequence[str]) -> str:
     """Return a way out for an unknown name: names that are like it, or the first of all, of ids in order."""
-    from difflib import get_close_matches
-
-    alike = get_close_matches(name[:ID_CHARS_MAX], ids[:1000], n=3)
-    if alike:
-        return f"did you mean {' or '.join(map(quoted, alike))}?"
-    return f"there are {', '.join(map(quoted, ids[:5]))}{', ...' if len(ids) > 5 else ''}"
+    return did_you_mean(name, ids, most=3) or (
+        f"there are {', '.join(map(quoted, ids[:5]))}{', ...' if len(ids) > 5 else ''}"
+    )

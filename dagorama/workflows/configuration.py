@@ -8,13 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from dagorama.common.urls import url_problem, without_secrets
 from dagorama.errors import DagoramaError
 from dagorama.logging import get_logger
 from dagorama.options import real_number
 from dagorama.workflows.events import checked_name
+from dagorama.workflows.problems import did_you_mean
 
 #: Where a shared directory is that was asked for by `True`.
 SHARED_PATH = "/mnt/shared"
@@ -222,9 +222,9 @@ def warn_of_overrides(kind: type, names: Iterable[str]) -> None:
 
 def pass_over(what: str, unknown: Iterable[object], known: Iterable[str]) -> None:
     """Warn of names that mean nothing, as scripts have them; raise `BadOperationConfiguration` for likely slips."""
-    names = ", ".join(known)
+    known = list(known)
     for name in sorted(map(str, unknown)):
-        alike = get_close_matches(name, names.split(", "), n=1)
-        if alike:
-            raise BadOperationConfiguration(f"{what} knows no {name!r}: did you mean {alike[0]!r}?")
-        get_logger().warning("%s passes over %r, which means nothing to it; it knows %s", what, name, names)
+        if question := did_you_mean(name, known):
+            raise BadOperationConfiguration(f"{what} knows no {name!r}: {question}")
+        message = "%s passes over %r, which means nothing to it; it knows %s"
+        get_logger().warning(message, what, name, ", ".join(known))

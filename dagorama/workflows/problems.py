@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from dagorama.errors import DagoramaError
 from dagorama.logging import printable
@@ -21,6 +22,9 @@ from dagorama.logging import printable
 TOLD_MAX = 50
 #: A part of a file that is quoted in a message is no longer.
 QUOTED_MAX = 80
+#: A name that was meant is looked for by so many of its characters, and among so many of the first names. To compare
+#: two takes a time as the square of their lengths, of which the sum is bounded: hundredths of a second in all.
+_ALIKE_CHARS_MAX, _KNOWN_MAX, _COMPARED_MAX = 200, 1_000, 400_000
 #: So many names stand in one line.
 NAMED_MAX = 50
 
@@ -130,6 +134,17 @@ def quoted(text: str) -> str:
 def shortened(text: str) -> str:
     """Return a part of a file that is not too long for a message."""
     return text if len(text) <= QUOTED_MAX else f"{text[: QUOTED_MAX - 1]}…"
+
+
+def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
+    """Return the question whether one of the known names was meant; nothing where none is like it."""
+    from difflib import get_close_matches  # which only slips wait for
+
+    begin = name[:_ALIKE_CHARS_MAX]
+    first = list(islice(known, min(_KNOWN_MAX, _COMPARED_MAX // (len(begin) ** 2 or 1))))
+    # Ratcliff and Obershelp's pattern matching.
+    alike = get_close_matches(begin, first, n=most) or get_close_matches(begin.lower(), first, n=most)
+    return f"did you mean {' or '.join(map(quoted, alike))}?" if alike else ""
 
 
 def named(names: Sequence[str], most: int = NAMED_MAX) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,7 +17,7 @@ from dagorama.workflows.ini.lines import DEFAULT, Lines, Option, Section
 from dagorama.workflows.ini.options import APP, MODEL, OF_WORKFLOW, OPTIONS, RUN, SCHEDULED
 from dagorama.workflows.ini.works import Scheduled
 from dagorama.workflows.model import Command, Loaded, Task, Work, Workflow
-from dagorama.workflows.problems import Findings, Place, WorkflowError, quoted
+from dagorama.workflows.problems import Findings, Place, WorkflowError, did_you_mean, quoted
 from dagorama.workflows.services.works import AppService, ModelService
 from dagorama.workflows.tiers import Tier, configured_tiers
 
@@ -271,8 +270,7 @@ class _Reading:
             return default
 
     def _unknown(self, name: str, place: Place) -> None:
-        alike = get_close_matches(name, [*OPTIONS, *OF_WORKFLOW], n=1)
-        way_out = f"did you mean {quoted(alike[0])}?" if alike else f"there are {', '.join(OPTIONS)}"
+        way_out = did_you_mean(name, [*OPTIONS, *OF_WORKFLOW]) or f"there are {', '.join(OPTIONS)}"
         self._found.wrong(place, f"there is no option {quoted(name)}", way_out)
 
 

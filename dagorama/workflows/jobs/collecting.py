@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection
 
-from dagorama.workflows.problems import Place, Problem, quoted
+from dagorama.workflows.problems import Place, Problem, did_you_mean
 
-#: A close name is looked for so often in a file, among so many: it takes a while.
-_LOOKED_FOR_MAX, _KNOWN_MAX, _NAME_CHARS_MAX = 100, 1_000, 100
+#: A close name is looked for so often in a file: it takes a while.
+_LOOKED_FOR_MAX = 100
 #: All known names are told where they are no more.
 _TOLD_MAX = 12
 
@@ -36,11 +35,8 @@ class Problems:
 
     def guess(self, name: str, known: Collection[str]) -> str:
         """Return the way out for a name that is not known: the one that was meant, or all where they are few."""
-        may_look = len(self.found) < _LOOKED_FOR_MAX and len(known) <= _KNOWN_MAX and len(name) <= _NAME_CHARS_MAX
-        # Ratcliff and Obershelp's pattern matching.
-        close = difflib.get_close_matches(name.lower(), known, n=1) if may_look else []
-        if close:
-            return f"did you mean {quoted(close[0])}?"
+        if len(self.found) < _LOOKED_FOR_MAX and (question := did_you_mean(name, known)):
+            return question
         if 0 < len(known) <= _TOLD_MAX:
             return f"there are {', '.join(sorted(known))}"
         return "write one that the file has"

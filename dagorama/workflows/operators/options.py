@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
-from difflib import get_close_matches
 from typing import Any, TypedDict
 
 from dagorama.options import SECONDS_MAX, checked_name, real_number, whole_number
 from dagorama.workflows.model import Task
 from dagorama.workflows.operators.collecting import told
+from dagorama.workflows.problems import did_you_mean
 
 #: So often a task may be tried again.
 RETRIES_MAX = 1000
@@ -45,8 +45,7 @@ def read_options(task: Task, defaults: Mapping[str, object], own: Mapping[str, o
         if name == "when":
             wrong("when= is for branches that are chosen at run time, which there are not as yet", "leave it out")
         elif name not in _FIELDS:
-            alike = get_close_matches(name, _FIELDS, n=1)
-            way_out = f"did you mean {alike[0]}?" if alike else f"there are {', '.join(_FIELDS)}"
+            way_out = did_you_mean(name, _FIELDS) or f"there are {', '.join(_FIELDS)}"
             wrong(f"there is no option {told(name)}", way_out)
         else:
             field, reader = _FIELDS[name]

@@ -11,7 +11,7 @@ import pytest
 from dagorama.workflows.checks import TASKS_MAX, check_workflow, checked, find_cycles, in_start_order
 from dagorama.workflows.mermaid import write
 from dagorama.workflows.model import Command, Task, Workflow
-from dagorama.workflows.problems import Place, Problem, WorkflowError
+from dagorama.workflows.problems import Place, Problem, WorkflowError, did_you_mean, quoted
 
 
 def task(name: str, *depends: str, line: int = 0) -> Task:
@@ -143,3 +143,13 @@ def test_a_drawing_has_titles_and_no_markup_of_theirs() -> None:
         '    t2["say &quot;hi&quot; &lt;b&gt; &num;1"]',
         "    t1 --> t2",
     ]
+
+
+def test_a_name_that_was_meant_is_asked_for() -> None:
+    """Names that are like it are told, also where its capitals differ; of many the first are looked at."""
+    assert did_you_mean("comand", ["name", "command"]) == "did you mean 'command'?"
+    assert did_you_mean("CMD", ["name", "cmd"]) == "did you mean 'cmd'?"
+    assert did_you_mean("task", ["task1", "x", "task2"], most=3) == "did you mean 'task2' or 'task1'?"
+    assert did_you_mean("comand", ["name"]) == ""
+    assert did_you_mean("comand", [*map(str, range(1_000)), "command"]) == ""
+    assert did_you_mean("a" * 10_000_000, ["a" * 150]) == f"did you mean {quoted('a' * 150)}?"

@@ -161,7 +161,7 @@ def test_all_that_is_wrong_is_told_at_once() -> None:
 
     lines = refused(write, parallelism=-1)
     assert len(lines) == 4
-    assert any("no option 'retires'; did you mean retries?" in line for line in lines)
+    assert any("no option 'retires'; did you mean 'retries'?" in line for line in lines)
     assert any("the id 'a' is taken by the task at" in line for line in lines)
 
 
