@@ -172,7 +172,10 @@ def test_a_client_that_sends_too_much_hears_it(connection: HTTPConnection) -> No
 
 def test_a_request_without_a_length_is_refused(connection: HTTPConnection) -> None:
     """Where it ends is not to be seen."""
-    connection.request("POST", "/", iter([b"{}"]), JSON, encode_chunked=True)
+    connection.putrequest("POST", "/")
+    for name, value in {**JSON, "Transfer-Encoding": "chunked"}.items():
+        connection.putheader(name, value)
+    connection.endheaders()  # nothing follows: it is answered, and closed, at once
     assert connection.getresponse().status == 411
 
 
