@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -11,15 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 
 from dagorama.errors import BrokerUnavailable
 from dagorama.workflows.executors.domino import executor as executor_module
+from dagorama.workflows.executors.domino.output import RunLogs
+from dagorama.workflows.executors.domino.platform import DominoRefuses
 from dagorama.workflows.executors.following import follow
 from dagorama.workflows.executors.port import JobState, JobStopped, Service
 from dagorama.workflows.model import Command, Mount
 from dagorama.workflows.problems import TaskFailed, TaskLeft
-from tests.conformance.domino import KEY, FakeDomino, FakeRun, refusal
+from tests.conformance.domino import KEY, PROJECT_ID, FakeDomino, FakeRun, refusal
 from tests.conformance.executors import Told, job
 from tests.timing import until
 
@@ -235,7 +238,9 @@ def test_a_domino_that_is_away_for_too_long_is_given_up_and_its_run_followed_on(
     monkeypatch.setattr(executor_module, "AWAY_S", 0.0)
     text = "echo >> started; touch begun; while [ ! -e go ]; do sleep 0.05; done; echo done"
     domino.instead = lambda what: refusal(500, "no database") if Path("begun").exists() else None
-    with pytest.raises(TaskLeft, match=r"has not answered for 0 s \(500 no database\).*another attempt goes on"):
+    with pytest.raises(
+        TaskLeft, match=r"not told how it stands for 0 s \(500 no database\).*`dagorama retry`, goes on"
+    ):
         Told().follow(DominoExecutor(), job(text))
     domino.instead = lambda _: None
     Path("go").touch()
@@ -267,9 +272,10 @@ def test_a_machine_that_is_not_there_is_named_without_objects(monkeypatch: pytes
 
 def test_the_key_is_sent_to_no_other_server(domino: FakeDomino) -> None:
     """A redirection leads nowhere, as the client would take the key along."""
-    domino.instead = lambda what: RedirectResponse("http://localhost:1/login") if what == "GET runs" else None
-    with pytest.raises(TaskFailed, match="redirects to localhost:1, which the key is not for"):
-        DominoExecutor().submit(job("true"))
+    for target in ("http://localhost:1", os.environ["DOMINO_API_HOST"].replace("http:", "https:")):
+        domino.instead = lambda what, to=target: RedirectResponse(f"{to}/login") if what == "GET runs" else None  # type: ignore[misc]
+        with pytest.raises(TaskFailed, match=f"redirects to {target}, which the key is not for"):
+            DominoExecutor().submit(job("true"))
 
 
 def test_the_key_is_in_no_message_log_or_job(
@@ -339,6 +345,38 @@ def test_a_run_that_is_about_to_stop_is_waited_for(domino: FakeDomino) -> None:
     told = Told()
     assert told.follow(DominoExecutor(), job("cat ended; echo next")).state is JobState.SUCCEEDED
     assert told.text[1] == "\nnext\n"
+
+
+def test_a_run_that_domino_refuses_to_tell_of_for_a_while_is_followed_on(domino: FakeDomino) -> None:
+    """Such as by a gateway: no attempt is used up, and it is warned of once."""
+    left = {"GET run": 3}
+    domino.instead = away(left, lambda: refusal(403, "gateway says no"))
+    told = Told()
+    assert told.follow(DominoExecutor(), job("sleep 0.5")).state is JobState.SUCCEEDED
+    assert left == {"GET run": 0}
+    (warning,) = told.warnings
+    assert warning.startswith("goes on unseen, as Domino refuses to tell of it: 403 gateway says no")
+
+
+def test_a_task_that_is_to_stop_starts_no_run(domino: FakeDomino) -> None:
+    """The questions before a start may take long."""
+    status = Told().follow(DominoExecutor(), job("true"), lambda: "GET runs" in domino.asked)
+    assert (status.state, domino.runs) == (JobState.CANCELLED, {})
+
+
+def test_output_that_was_read_is_not_asked_for_again() -> None:
+    """A Domino that is away then has nothing more to tell."""
+    answers = iter(["all\n"])
+
+    def ask() -> str:
+        for answer in answers:
+            return answer
+        raise DominoRefuses("no")
+
+    logs = RunLogs("1", ask)
+    logs.finish(is_waited_for=True)
+    assert [piece.data for piece in logs.read()] == [b"all\n"]
+    assert logs.read() == []
 
 
 def test_a_run_that_takes_long_to_stop_is_not_waited_for(domino: FakeDomino, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,6 +470,19 @@ def test_an_app_is_stopped_and_started_anew(domino: FakeDomino) -> None:
     assert domino.apps[first["id"]]["hardwareTierId"] == "large-k8s"
     with pytest.raises(TaskFailed, match="leave its command out"):
         deployed(replace(app, argv=("other.sh",)))
+
+
+def test_an_app_that_stops_while_it_starts_has_failed(domino: FakeDomino) -> None:
+    """It would be waited for as long as an image may take."""
+    states = iter(["Pending", "Stopped"])
+    told = {"id": "1", "projectId": PROJECT_ID}
+
+    def instead(what: str) -> Response | None:
+        return JSONResponse({**told, "status": next(states, "Stopped")}) if what == "GET app" else None
+
+    domino.instead = instead
+    with pytest.raises(TaskFailed, match="is stopped: Domino shows why"):
+        deployed(Service(kind="app", task_id="a", name="Page"))
 
 
 def test_a_service_that_does_not_come_to_run_is_given_up(domino: FakeDomino, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,7 +45,7 @@ def ask_patiently(job: Job, ask: Callable[[], T], *, what: str, away: type[Excep
         except away as error:
             why = f"{who} does not answer: {error}"
         if monotonic() >= give_up_at:
-            problem = f"{what}: for {away_s:g} s {why}; another attempt goes on from there"
+            problem = f"{what}: for {away_s:g} s {why}; another attempt, or `dagorama retry`, goes on from there"
             raise TaskLeft(task_id=job.task_id, problem=problem)
         if job.should_stop():
             raise JobStopped

@@ -18,7 +18,7 @@ from dagorama.workflows.executors.domino.platform import DominoAway, DominoRefus
 from dagorama.workflows.executors.domino.services import deploy, tier_of
 from dagorama.workflows.executors.domino.settings import read_settings
 from dagorama.workflows.executors.domino.states import is_stopping, status_of, was_stopped
-from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus, Service
+from dagorama.workflows.executors.port import ENDED, Handle, Job, JobState, JobStatus, JobStopped, Service
 from dagorama.workflows.problems import TaskFailed, TaskLeft
 
 #: Domino is asked how a run stands so often: after a part of the time since there was news, within these bounds.
@@ -148,6 +148,8 @@ class DominoExecutor:
         else:
             command, is_direct = command_of(job)
             tier, _ = tier_of(platform, job.tier)
+            if job.should_stop():  # the questions before may have taken long
+                raise JobStopped
             run_id = platform.start(command, is_direct=is_direct, title=title_of(job, ended), tier=tier)
         now = monotonic()
         logs = RunLogs(run_id, lambda: self._connected().output(run_id))
@@ -164,11 +166,8 @@ class DominoExecutor:
         now = monotonic()
         try:
             status = self._seen(followed)
-        except DominoAway as error:
+        except (DominoAway, DominoRefuses) as error:  # it has not refused before: a gateway may, for a while
             status = self._away(followed, error)
-        except DominoRefuses as error:
-            problem = f"cannot be followed: Domino says of its run {followed.run_id}: {error}"
-            raise TaskLeft(task_id=followed.job.task_id, problem=problem) from None
         else:
             followed.away_since = None
             followed.logs.look()
@@ -215,18 +214,19 @@ class DominoExecutor:
             return JobStatus(state=JobState.OVERRAN, problem="was ended, as it took longer than its timeout")
         return None
 
-    def _away(self, followed: _Followed, error: DominoAway) -> JobStatus:
-        """Return the status of a job while Domino does not answer; `TaskLeft` when it has not for too long."""
+    def _away(self, followed: _Followed, error: DominoAway | DominoRefuses) -> JobStatus:
+        """Return the status of a job while Domino does not answer, or refuses to; `TaskLeft` after too long."""
         now = monotonic()
         if followed.away_since is None:
             followed.away_since = now
         if now - followed.away_since >= AWAY_S:
             problem = (
-                f"cannot be followed: Domino has not answered for {AWAY_S:g} s ({error}); its run {followed.run_id} "
-                "may still be there, and another attempt goes on with it"
+                f"cannot be followed: Domino has not told how it stands for {AWAY_S:g} s ({error}); its run "
+                f"{followed.run_id} may still be there: another attempt, or `dagorama retry`, goes on with it"
             )
             raise TaskLeft(task_id=followed.job.task_id, problem=problem)
-        return replace(_RUNNING, waiting=f"goes on unseen, as Domino does not answer: {error}")
+        does = "refuses to tell of it" if isinstance(error, DominoRefuses) else "does not answer"
+        return replace(_RUNNING, waiting=f"goes on unseen, as Domino {does}: {error}")
 
 
 def _is_overdue(followed: _Followed, now: float) -> bool:

@@ -45,6 +45,7 @@ class RunLogs:
         self._is_due = True
         self._is_done = False
         self._rest_s = _REST_S
+        self._is_all_read = False
         self._ask_at = 0.0
 
     def look(self) -> None:
@@ -58,7 +59,7 @@ class RunLogs:
 
     def read(self) -> Sequence[Output]:
         """Return what has come since the last call; after the end what is left is waited for."""
-        if not self._is_done and (not self._is_due or monotonic() < self._ask_at):
+        if self._is_all_read or (not self._is_done and (not self._is_due or monotonic() < self._ask_at)):
             return []
         self._is_due = False
         began_at = monotonic()
@@ -67,8 +68,9 @@ class RunLogs:
         except (DominoAway, DominoRefuses) as error:
             if not self._is_done:
                 return []
-            self._is_done = False  # it is said once
+            self._is_all_read = True  # it is said once
             return [Output(stream=1, data=f"dagorama: the rest of the output cannot be read: {error}\n".encode())]
+        self._is_all_read = self._is_done
         self._ask_at = monotonic() + _SHARE * (monotonic() - began_at)
         return self._new_in(told)
 

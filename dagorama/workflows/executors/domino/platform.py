@@ -44,14 +44,15 @@ class DominoRefuses(DagoramaError):
 class _Adapter(HTTPAdapter):
     """Sends requests with limits of time, and to the server alone that the key is for; nothing is sent twice."""
 
-    def __init__(self, netloc: str) -> None:
+    def __init__(self, host: str) -> None:
         super().__init__()
-        self._netloc = netloc
+        self._host = host
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        netloc = urlsplit(request.url or "").netloc
-        if netloc != self._netloc:  # requests takes the header of the key along when it is redirected
-            raise InvalidURL(f"it redirects to {netloc}, which the key is not for")
+        parts = urlsplit(request.url or "")
+        host = f"{parts.scheme}://{parts.netloc}"
+        if host != self._host.lower():  # requests takes the header of the key along when it is redirected
+            raise InvalidURL(f"it redirects to {host}, which the key is not for")
         return super().send(request, *args, **{**kwargs, "timeout": kwargs.get("timeout") or _TIMES_S})
 
 
@@ -59,7 +60,7 @@ class _Client(Domino):  # type: ignore[misc, unused-ignore]
     """The published client, which neither waits forever nor sets up the logging of the whole process."""
 
     def __init__(self, settings: Settings) -> None:
-        self._adapter = _Adapter(urlsplit(settings.host).netloc)
+        self._adapter = _Adapter(settings.host)
         super().__init__(f"{settings.owner}/{settings.project}", api_key=settings.api_key, host=settings.host)
 
     def _configure_logging(self) -> None:

@@ -16,7 +16,7 @@ _HEALTH_S = 3600.0
 #: Domino is asked so often how a service stands, at first and in the end.
 _LOOK_S, _LOOK_MAX_S = 0.1, 10.0
 _RUNNING = "running"
-_FAILED = frozenset({"error", "failed"})
+_FAILED, _STOPPED = frozenset({"error", "failed"}), "stopped"
 #: The visibility of environments that all users have.
 _GLOBAL = "Global"
 
@@ -109,7 +109,7 @@ def _await_running(
     within_s = seconds_of("DAGORAMA_HEALTH_S", _HEALTH_S)
     began_at = answered_at = monotonic()
     pause_s = _LOOK_S
-    state = ""
+    before = state = ""
     while state != _RUNNING:
         try:
             before, state = state, ask()
@@ -121,7 +121,7 @@ def _await_running(
             get_logger().warning("task %r waits: Domino does not answer: %s", service.task_id, error)
             if monotonic() - answered_at >= away_s:
                 raise
-        if state in _FAILED:
+        if state in _FAILED or (state == _STOPPED and before not in ("", _STOPPED)):  # an old app may stop at first
             raise DominoRefuses(f"its {shown} is {state}: Domino shows why")
         if state != _RUNNING:
             if should_stop():

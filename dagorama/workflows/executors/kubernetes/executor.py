@@ -280,7 +280,7 @@ class KubernetesExecutor:
         if now - followed.away_since >= settings.away_s:
             problem = (
                 f"cannot be followed: the cluster has not answered for {settings.away_s:g} s ({error}); its Job "
-                f"{followed.name} may still be there, and another attempt goes on with it"
+                f"{followed.name} may still be there: another attempt, or `dagorama retry`, goes on with it"
             )
             raise TaskLeft(task_id=followed.job.task_id, problem=problem)
         return replace(_RUNNING, waiting=f"goes on unseen, as the cluster does not answer: {error}")
