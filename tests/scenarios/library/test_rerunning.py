@@ -130,6 +130,7 @@ def test_arguments_that_no_longer_decode_fail_clearly(tmp_path: Path) -> None:
     instance, nodes = begin(tmp_path)
     (tmp_path / "gone").touch()
     finished = rerun(instance, nodes["discount"])
-    assert (finished.returncode, "is failed; `dagorama show` says why" in finished.stderr) == (1, True)
+    said = f"is failed; `dagorama show {instance.instance_id}` says why" in finished.stderr
+    assert (finished.returncode, said) == (1, True), finished.stderr
     with pytest.raises(NodeFailed, match=r"arguments of .*Prices\.discount: .*its class has changed"):
         instance.result(timeout=60)

@@ -193,9 +193,10 @@ def test_what_cannot_run_here_is_refused() -> None:
 def test_domino_runs_no_images(command: list[str] | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """A task with an image is refused when it is submitted, not in each of its attempts; others are taken."""
     monkeypatch.setenv("DAGORAMA_EXECUTOR", "domino")
-    task = tasks.CustomTask("t", "mine", command=command)
+    task = tasks.CustomTask("t", "example.org/of-nobody", command=command)
     with pytest.raises(
-        Bad, match=r"task 't' needs a container of 'mine'.*set DAGORAMA_EXECUTOR to another, as container"
+        Bad,
+        match=r"task 't' needs a container of 'example.org/of-nobody'.*set DAGORAMA_EXECUTOR to another, as container",
     ):
         operations.SingleTaskOperation("op-", task).to_workflow(engine="dagorama")
     workflow = operation().to_workflow(engine="dagorama")
