@@ -382,9 +382,9 @@ def test_a_job_that_cannot_be_deleted_is_left(
     """Nobody asks for the failure of a task that was cancelled, so it is warned of as well."""
     monkeypatch.setenv("DAGORAMA_CANCEL_GRACE_S", "2.5")
     cluster.instead = lambda what: refusal(503, "No", "not now") if what == "DELETE job" else None
-    with pytest.raises(TaskLeft, match=r"its Job \S+ could not be deleted: it may go on .*503 not now"):
+    with pytest.raises(TaskLeft, match=r"its Job \S+ could not be stopped: it may go on .*503 not now"):
         Told().follow(make(), job("touch begun; exec sleep 600"), Path("begun").exists)
-    assert "could not be deleted: it may go on" in caplog.text
+    assert "could not be stopped: it may go on" in caplog.text
 
 
 def test_a_job_of_somebody_else_is_left_alone(make: Callable[..., KubernetesExecutor], cluster: FakeCluster) -> None:

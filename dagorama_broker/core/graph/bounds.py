@@ -74,7 +74,7 @@ class Bounds:
                     continue
                 if total + size > self._instance_bytes_max:
                     told_of, path = (places or {}).get(digest, (0, ""))
-                    named = 0 if at == len(payloads) - 1 else at + 1
+                    named = 0 if at == len(payloads) - 1 else at + 1  # the result is last
                     raise TooManyBytes(
                         instance_id=instance.id,
                         before=total,

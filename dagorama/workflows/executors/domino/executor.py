@@ -10,8 +10,7 @@ from time import monotonic, sleep, time
 from typing import Any
 
 from dagorama.errors import BrokerUnavailable, DagoramaError
-from dagorama.logging import get_logger
-from dagorama.workflows.executors.asking import NotYet, ask_patiently, stop_wait_s
+from dagorama.workflows.executors.asking import NotYet, ask_patiently, is_overdue, not_waited_for
 from dagorama.workflows.executors.domino.commands import attempts_before, command_of, title_of
 from dagorama.workflows.executors.domino.output import RunLogs
 from dagorama.workflows.executors.domino.platform import DominoAway, DominoRefuses, Platform
@@ -171,8 +170,9 @@ class DominoExecutor:
         else:
             followed.away_since = None
             followed.logs.look()
-        if status.state not in ENDED and _is_overdue(followed, now):
-            status = _not_waited_for(followed, status)
+        if status.state not in ENDED and is_overdue(followed.unwanted_since):
+            told = followed.verdict if followed.is_stopped else None
+            status = not_waited_for(followed.job.task_id, f"its run {followed.run_id} at Domino", told, status)
         if status != followed.status:
             followed.news_at = now
         followed.status = status
@@ -227,26 +227,6 @@ class DominoExecutor:
             raise TaskLeft(task_id=followed.job.task_id, problem=problem)
         does = "refuses to tell of it" if isinstance(error, DominoRefuses) else "does not answer"
         return replace(_RUNNING, waiting=f"goes on unseen, as Domino {does}: {error}")
-
-
-def _is_overdue(followed: _Followed, now: float) -> bool:
-    """Return whether a run was to stop long ago: soon the worker would be ended, with all else that it runs."""
-    return followed.unwanted_since is not None and now - followed.unwanted_since >= stop_wait_s()
-
-
-def _not_waited_for(followed: _Followed, status: JobStatus) -> JobStatus:
-    """Return the end of a run that was told to stop, and takes its time; `TaskLeft` for one that could not be told.
-
-    Nobody asks for either as its task was cancelled, so both are warned of.
-    """
-    task_id = followed.job.task_id
-    if followed.verdict is None or not followed.is_stopped:
-        why = f" ({status.waiting})" if status.waiting else ""
-        problem = f"was cancelled, and its run {followed.run_id} at Domino could not be stopped: it may go on{why}"
-        get_logger().warning("%r %s", task_id, problem)
-        raise TaskLeft(task_id=task_id, problem=problem)
-    get_logger().warning("task %r: Domino was told to stop its run %s, and is at it still", task_id, followed.run_id)
-    return followed.verdict
 
 
 def _is_to_be_followed(run: Mapping[str, Any], job: Job, ended: int) -> bool:

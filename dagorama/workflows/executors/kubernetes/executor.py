@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 from lightkube.resources.batch_v1 import Job as KubernetesJob
 
-from dagorama.logging import get_logger
-from dagorama.workflows.executors.asking import NotYet, ask_patiently, stop_wait_s
+from dagorama.workflows.executors.asking import NotYet, ask_patiently, is_overdue, not_waited_for, stop_wait_s
 from dagorama.workflows.executors.kubernetes.cluster import Cluster, ClusterAway, ClusterRefuses
 from dagorama.workflows.executors.kubernetes.logs import PodLogs, Position
 from dagorama.workflows.executors.kubernetes.manifest import FOLLOWER, KEY, TOLD, job_of, name_of
@@ -185,8 +184,9 @@ class KubernetesExecutor:
         followed.pause_s = min(2 * followed.pause_s, _LOOK_MAX_S)
         if status.state in ENDED:
             followed.logs.finish()
-        elif _is_overdue(followed):  # its log goes on, and is not followed to its end
-            followed.status = _not_waited_for(followed, status)
+        elif is_overdue(followed.unwanted_since):  # its log goes on, and is not followed to its end
+            told = followed.verdict if followed.is_deleted else None
+            followed.status = not_waited_for(followed.job.task_id, f"its Job {followed.name}", told, status)
         elif followed.verdict is None and self._is_given_up(followed, settings):
             self._end(followed, JobStatus(state=JobState.FAILED, problem=self._why_not_started(followed)))
 
@@ -314,23 +314,3 @@ class KubernetesExecutor:
             cluster.annotate_job(name, {FOLLOWER: handle})
         logs = PodLogs(cluster, name, Position.read(annotations.get(TOLD, "")))
         return _Followed(handle=handle, job=job, name=name, uid=str(there.metadata.uid), logs=logs)
-
-
-def _is_overdue(followed: _Followed) -> bool:
-    """Return whether a Job was to stop long ago: soon the worker would be ended, with all else that it runs."""
-    return followed.unwanted_since is not None and monotonic() - followed.unwanted_since >= stop_wait_s()
-
-
-def _not_waited_for(followed: _Followed, status: JobStatus) -> JobStatus:
-    """Return the end of a Job whose pod takes its time to go; `TaskLeft` for one that could not be deleted.
-
-    Nobody asks for either as its task was cancelled, so both are warned of.
-    """
-    task_id = followed.job.task_id
-    if followed.verdict is None or not followed.is_deleted:
-        why = f" ({status.waiting})" if status.waiting else ""
-        problem = f"was cancelled, and its Job {followed.name} could not be deleted: it may go on{why}"
-        get_logger().warning("%r %s", task_id, problem)
-        raise TaskLeft(task_id=task_id, problem=problem)
-    get_logger().warning("task %r: its Job %s was deleted, and its pod is not gone yet", task_id, followed.name)
-    return followed.verdict
